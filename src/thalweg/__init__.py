@@ -1,0 +1,49 @@
+"""Thalweg: see, measure and descend the loss landscape of your own PyTorch model."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thalweg import curvature, landscape, plots, problems, store, surfaces
+    from thalweg.errors import ThalwegError
+    from thalweg.objective import Objective
+    from thalweg.problems import Problem
+    from thalweg.surveys import survey
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Objective",
+    "Problem",
+    "ThalwegError",
+    "__version__",
+    "curvature",
+    "landscape",
+    "plots",
+    "problems",
+    "store",
+    "surfaces",
+    "survey",
+]
+
+_HOMES = {
+    "Objective": "thalweg.objective",
+    "Problem": "thalweg.problems",
+    "ThalwegError": "thalweg.errors",
+    "survey": "thalweg.surveys",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that `import thalweg` and `thalweg --help` do not pay for importing torch.
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in __all__:
+        return import_module(f"thalweg.{name}")
+    raise AttributeError(f"module 'thalweg' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,7 @@
+"""The thing looked at: a point θ with a loss, a gradient and Hessian-vector products."""
+
+from thalweg.objective.abstract import AbstractObjective, Block, Here
+from thalweg.objective.metrics import Measurement
+from thalweg.objective.objective import Objective
+
+__all__ = ["AbstractObjective", "Block", "Here", "Measurement", "Objective"]

@@ -1,0 +1,180 @@
+"""A model's objective at one point, with the graphs kept that fit into the memory budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from thalweg.errors import InvalidArgument
+from thalweg.objective.abstract import Here
+from thalweg.objective.batches import Batch, Batches
+from thalweg.objective.batchnorm import recalibrated
+from thalweg.objective.linearization import (
+    KeptGaussNewton,
+    KeptHessian,
+    Loss,
+    Products,
+    difference_product,
+    gradient,
+    is_missing_second_derivative,
+    require_full_precision,
+)
+from thalweg.objective.metrics import Measurement, measure
+
+if TYPE_CHECKING:
+    from thalweg.objective.objective import Objective
+
+
+class ModelHere(Here):
+    """Loss, gradient and products at θ; see `Objective.at`.
+
+    For each batch the graph of the gradient is kept from the first product on, while the estimated sum of the
+    kept graphs stays within the objective's `memory_budget`; the other batches are differentiated twice anew
+    for each vector. `strategy` says which it was.
+    """
+
+    def __init__(self, objective: Objective, theta: Tensor) -> None:
+        self.objective = objective
+        self.theta = theta
+        self.strategy = "kept graph"
+        self.difference_error = 0.0
+        self._kept: dict[tuple[str, int], Products] = {}
+        self._kept_for: Batches = objective.batches
+        self._held = 0.0
+        self._loss: Tensor | None = None
+        self._gradient: Tensor | None = None
+        self._statistics: dict[str, Tensor] | None = None
+
+    def loss(self) -> Tensor:
+        """Mean loss over the data at θ, shape ()."""
+        if self._loss is None:
+            self._loss = self._sum(lambda _, batch: self._batch_loss(batch)(self.theta), derivatives=False)
+        return self._loss.clone()
+
+    def gradient(self) -> Tensor:
+        """Gradient of the mean loss at θ, shape (n,)."""
+        if self._gradient is None:
+            self._gradient = self._gradient_at(self.theta)
+        return self._gradient.clone()
+
+    def hvp(self, v: Tensor) -> Tensor:
+        """Hessian at θ times v, for v of shape (n,) or (n, k).
+
+        Where the model has no second derivative the product is a central difference of gradients:
+        `strategy` says so and `difference_error` holds its largest estimated relative error so far.
+        """
+        require_full_precision(self.objective.dtype, "a Hessian product")
+        v = self.objective.checked_vectors(v)
+        if self.strategy == "kept graph":
+            try:
+                return self._product(v, "hessian", lambda batch: KeptHessian(self._batch_loss(batch), self.theta))
+            except RuntimeError as error:
+                if not is_missing_second_derivative(error):
+                    raise
+                self.strategy = "finite differences"
+                self.objective.notes.append(
+                    f"no second derivative ({str(error).splitlines()[0]}): Hessian products are central "
+                    "differences of gradients"
+                )
+        return _by_column(self._difference, v)
+
+    def ggnvp(self, v: Tensor) -> Tensor:
+        """Generalized Gauss-Newton matrix JᵀHₗJ at θ times v, for v of shape (n,) or (n, k)."""
+        require_full_precision(self.objective.dtype, "a Gauss-Newton product")
+        v = self.objective.checked_vectors(v)
+        return self._product(v, "gauss-newton", self._gauss_newton)
+
+    def measure(self, metrics: Sequence[str] = ("loss",)) -> dict[str, Measurement]:
+        """Each named metric over the data with its standard error over samples, from one forward pass."""
+        return measure(self, metrics)
+
+    def close(self) -> None:
+        """Free the kept graphs."""
+        self._kept.clear()
+        self._held = 0.0
+
+    def batch_output(self, batch: Batch) -> tuple[Tensor, object]:
+        """The model's output on one batch at θ and its target."""
+        return self.objective.batch_output_at(self.theta, batch, self._batchnorm_statistics())
+
+    def _batch_loss(self, batch: Batch) -> Loss:
+        statistics = self._batchnorm_statistics()
+        return lambda theta: self.objective.batch_loss_at(theta, batch, statistics)
+
+    def _gauss_newton(self, batch: Batch) -> Products:
+        objective, module = self.objective, self.objective.module
+        output, target = self.batch_output(batch)
+        if module.batch_loss is not None and module.loss_fn is None:
+            _check_guess(module.output_loss(output, target), self._batch_loss(batch)(self.theta))
+        statistics = self._batchnorm_statistics()
+        return KeptGaussNewton(
+            lambda theta: objective.batch_output_at(theta, batch, statistics)[0],
+            lambda z: module.output_loss(z, target),
+            self.theta,
+        )
+
+    def _gradient_at(self, theta: Tensor) -> Tensor:
+        return self._sum(lambda _, batch: gradient(self._batch_loss(batch), theta), derivatives=True)
+
+    def _difference(self, v: Tensor) -> Tensor:
+        product, error = difference_product(self._gradient_at, self.theta, v)
+        self.difference_error = max(self.difference_error, error)
+        return product
+
+    def _product(self, v: Tensor, matrix: str, build: Callable[[Batch], Products]) -> Tensor:
+        def term(number: int, batch: Batch) -> Tensor:
+            return _by_column(self._products(matrix, number, batch, build), v)
+
+        return self._sum(term, derivatives=True)
+
+    def _products(self, matrix: str, number: int, batch: Batch, build: Callable[[Batch], Products]) -> Products:
+        if self._kept_for is not self.objective.batches:
+            self.close()
+            self._kept_for = self.objective.batches
+        key = (matrix, number)
+        if key not in self._kept:
+            size = self.objective.graph_bytes(batch, self._batchnorm_statistics())
+            if self._held + size > self.objective.memory_budget:
+                return build(batch)
+            self._kept[key] = build(batch)
+            self._held += size
+        return self._kept[key]
+
+    def _sum(self, term: Callable[[int, Batch], Tensor], *, derivatives: bool) -> Tensor:
+        self._batchnorm_statistics()
+        return self.objective.sum_over_batches(term, derivatives=derivatives)
+
+    def _batchnorm_statistics(self) -> dict[str, Tensor]:
+        """Batch-norm buffers to use at θ: none of our own, unless they are re-estimated here."""
+        if self._statistics is None:
+            self._statistics = {}
+            if self.objective.batchnorm == "recalibrate":
+                objective = self.objective
+                with objective.evaluating(derivatives=False):
+                    self._statistics = recalibrated(
+                        objective.module,
+                        objective.batches,
+                        lambda batch, buffers: objective.batch_loss_at(self.theta, batch, buffers),
+                    )
+        return self._statistics
+
+
+def _by_column(product: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
+    """The product with each column of v (n, k), or with v (n,) itself."""
+    if v.dim() == 1:
+        return product(v)
+    if not v.shape[1]:
+        return torch.zeros_like(v)
+    return torch.stack([product(column) for column in v.unbind(1)], dim=1)
+
+
+def _check_guess(guessed: Tensor, given: Tensor) -> None:
+    """With batch_loss and outputs alone the loss of the output is guessed; it must be the one that was given."""
+    if not torch.allclose(guessed, given, rtol=1e-4, atol=1e-6):
+        raise InvalidArgument(
+            f"outputs: neither cross-entropy nor mean squared error of its (output, target) is batch_loss "
+            f"({float(guessed):.6g} against {float(given):.6g}): pass loss_fn(output, target) as well"
+        )

@@ -1,0 +1,310 @@
+"""A PyTorch model, its loss function and its data, as one function of a flat vector θ."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias, cast, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from thalweg.errors import InvalidArgument, OutOfMemory
+from thalweg.objective.abstract import AbstractObjective, Block
+from thalweg.objective.batch_loss import BatchLoss, LossFunction, ModelBatchLoss, ModelOutputs, loss_count
+from thalweg.objective.batches import Batch, Batches, batch_size, make_batches
+from thalweg.objective.here import ModelHere
+from thalweg.objective.linearization import graph_bytes
+from thalweg.objective.parameters import Selection, blocks, flatten, select, unflatten
+from thalweg.objective.preserved import batchnorms, preserved, preserved_rng
+from thalweg.objective.stochastic import check_deterministic
+from thalweg.objective.weighted_sum import is_out_of_memory, weighted_sum
+
+BatchNorm: TypeAlias = Literal["eval", "batch", "recalibrate"]
+
+DEFAULT_MEMORY_BUDGET = 2 * 2**30
+"""Bytes; a constant rather than a share of the free memory, so that a continued run decides as before."""
+
+
+class Objective(AbstractObjective):
+    """The mean loss of a model over a data set, as a function of its parameters.
+
+    The model is evaluated in evaluation mode (dropout off); it, its gradients, buffers and mode, and every
+    random state are as before after each call, also after an exception. The point is the model's own: when
+    the model trains on, `obj.point` moves with it.
+
+    Parameters
+    ----------
+    model: any module.
+    loss_fn: `loss_fn(output, target)` gives the mean loss of a batch. A torch loss with `reduction="sum"` or
+        one loss per sample will do too: the objective is always the mean over all samples. The model is called
+        with all elements of a batch but the last, or with the keywords of a dict of inputs.
+    data: `(x, y)` tensors, a list of batches, a Dataset or a DataLoader. Batches are weighted by their size.
+    batch_loss: `batch_loss(model, batch)` gives the mean loss, for batches of any shape. With neither it nor
+        `loss_fn`, `model(**batch).loss` is taken.
+    outputs: `outputs(model, batch)` gives `(output, target)`; Gauss-Newton and accuracy need it with batch_loss.
+    parameters: None for all trainable ones, name patterns (`"layers.3.*"`), or a predicate of name and parameter.
+    batchnorm: "eval" uses the running statistics as they are; "batch" the statistics of each batch;
+        "recalibrate" re-estimates them at every point and holds them fixed in derivatives.
+    microbatch: most samples evaluated at once. It is halved by itself when memory runs out.
+    memory_budget: bytes that may be held between products and for cached data (2 GiB when None).
+    batch_size: samples per batch where `data` has no batches of its own.
+    count: how many terms the mean loss of a batch averages, when it is not the number of samples (masked
+        tokens, for example); torch's class-weighted and index-ignoring losses are recognised.
+
+    Raises
+    ------
+    InvalidArgument: an argument, or the data, cannot be used.
+    StochasticObjective: two evaluations at one point differ; the module or loader at fault is named.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: LossFunction | None = None,
+        data: Any = None,
+        *,
+        batch_loss: ModelBatchLoss | None = None,
+        outputs: ModelOutputs | None = None,
+        parameters: Selection = None,
+        batchnorm: BatchNorm = "eval",
+        microbatch: int | None = None,
+        memory_budget: int | None = None,
+        batch_size: int = 512,
+        count: Callable[[Batch], float] | None = None,
+        name: str | None = None,
+    ) -> None:
+        _check_arguments(model, data, batchnorm, microbatch, memory_budget, batch_size)
+        self.model = _unwrapped(model)
+        self.name = name or type(self.model).__name__
+        self.batchnorm: BatchNorm = batchnorm
+        self.memory_budget = DEFAULT_MEMORY_BUDGET if memory_budget is None else memory_budget
+        self.notes: list[str] = []
+        self._selected = select(self.model, parameters)
+        self._keys = [f"model.{key}" for key in self._selected]
+        self._like = [p.detach() for p in self._selected.values()]
+        self._size = sum(p.numel() for p in self._like)
+        self._dtype = _common_dtype(self._like)
+        self._device = self._like[0].device
+        self._blocks = blocks(self.model, self._selected)
+        self.module = BatchLoss(self.model, loss_fn, batch_loss, outputs)
+        with preserved_rng():
+            self.batches: Batches = make_batches(
+                data,
+                count or loss_count(loss_fn) or _samples,
+                device=self._device,
+                dtype=self._dtype,
+                batch_size=batch_size,
+                microbatch=microbatch,
+                cache_bytes=self.memory_budget // 2,
+            )
+            self.notes += self.batches.notes
+            samples = self.batches.samples
+        if microbatch is not None and batchnorm == "batch" and microbatch < self.batches.largest:
+            raise InvalidArgument(
+                'microbatch cannot be used with batchnorm="batch": splitting a batch changes its statistics; '
+                "give the data in batches of the size you mean"
+            )
+        self.samples: int = samples
+        self._checked_deterministic = False
+        self._bytes_per_sample: float | None = None
+
+    @property
+    def size(self) -> int:
+        """Number n of selected parameters; a tied one counts once."""
+        return self._size
+
+    @property
+    def point(self) -> Tensor:
+        """The model's selected parameters now, shape (n,); a copy."""
+        return flatten(self._selected.values(), self._dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of θ: the parameters' own, or the widest where they differ."""
+        return self._dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters, on which everything is evaluated."""
+        return self._device
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The selected parameters, in the order in which they make up θ."""
+        return self._blocks
+
+    def at(self, theta: Tensor | None = None) -> ModelHere:
+        """The objective at θ (n,), the model's own point when None, keeping what the memory budget allows.
+
+        Use it as a context manager when more than one quantity is wanted at a point.
+        """
+        return ModelHere(self, self.checked_point(theta))
+
+    def set_point(self, theta: Tensor) -> None:
+        """Write θ (n,) into the model's parameters."""
+        theta = self.checked_point(theta)
+        with torch.no_grad():
+            for parameter, piece in zip(self._selected.values(), unflatten(theta, self._like), strict=True):
+                parameter.copy_(piece)
+
+    def flatten(self, state: dict[str, Tensor]) -> Tensor:
+        """The θ (n,) that a state dictionary holds.
+
+        Raises InvalidArgument naming the parameters that are missing or have another shape.
+        """
+        missing = [name for name in self._selected if name not in state]
+        if missing:
+            raise InvalidArgument(
+                f"checkpoint lacks {len(missing)} of {len(self._selected)} parameters ({', '.join(missing[:4])}); "
+                f"it holds {', '.join(list(state)[:4])}, ..."
+            )
+        for name, like in zip(self._selected, self._like, strict=True):
+            if state[name].shape != like.shape:
+                raise InvalidArgument(
+                    f"checkpoint: {name} has shape {tuple(state[name].shape)}, the model's has {tuple(like.shape)}"
+                )
+        return flatten((state[name].to(self._device) for name in self._selected), self._dtype)
+
+    def state(self, theta: Tensor) -> dict[str, Tensor]:
+        """The selected parameters at θ (n,) by name, as a state dictionary holds them."""
+        return dict(zip(self._selected, unflatten(self.checked_point(theta), self._like), strict=True))
+
+    def fingerprint(self) -> str:
+        """Digest of data, architecture, loss, frozen parameters and buffers: all that the loss depends on but θ."""
+        digest = hashlib.sha256()
+        loss = self.module.loss_fn or self.module.batch_loss
+        named = loss if isinstance(loss, nn.Module) else getattr(loss, "__qualname__", type(loss).__name__)
+        for part in (self.model, named, self.batchnorm, self._dtype, list(self._selected)):
+            digest.update(repr(part).encode())
+        for name, tensor in self.model.state_dict(keep_vars=True).items():
+            if name not in self._selected:
+                digest.update(name.encode())
+                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        with preserved_rng():
+            digest.update(self.batches.fingerprint().encode())
+        return digest.hexdigest()
+
+    # What `ModelHere` is made of: one batch, and the sum over all of them.
+
+    def batch_loss_at(self, theta: Tensor, batch: Batch, statistics: dict[str, Tensor]) -> Tensor:
+        """Mean loss of one batch at θ, differentiable in θ; called inside `evaluating()`."""
+        return functional_call(self.module, self._swapped(theta, statistics), (batch,))
+
+    def batch_output_at(self, theta: Tensor, batch: Batch, statistics: dict[str, Tensor]) -> tuple[Tensor, Any]:
+        """The model's output on one batch at θ, differentiable in θ, and the target."""
+        call = _Output(self.module)
+        swapped = {f"inner.{name}": value for name, value in self._swapped(theta, statistics).items()}
+        return cast("tuple[Tensor, Any]", functional_call(call, swapped, (batch,)))
+
+    def sum_over_batches(self, term: Callable[[int, Batch], Tensor], *, derivatives: bool) -> Tensor:
+        """Σ weight · term over all batches, in evaluation mode; on running out of memory in smaller batches."""
+        self._check_deterministic()
+        while True:
+            try:
+                with self.evaluating(derivatives=derivatives):
+                    return weighted_sum(self.batches, term)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve_microbatch(error)
+
+    @contextmanager
+    def evaluating(self, *, derivatives: bool) -> Iterator[None]:
+        """The model in evaluation mode and left as it was; with `derivatives`, kernels that have second ones."""
+        with (
+            preserved(self.model, batch_statistics=self.batchnorm == "batch"),
+            torch.inference_mode(False),
+            torch.set_grad_enabled(derivatives),
+            torch.autocast(self._device.type, enabled=False),
+        ):
+            if not derivatives:
+                yield
+                return
+            # Fused attention and cuDNN's recurrent layers have no second derivative.
+            with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=not self._recurrent()):
+                yield
+
+    def graph_bytes(self, batch: Batch, statistics: dict[str, Tensor]) -> float:
+        """Estimated memory of a kept gradient graph for this batch, from one measurement scaled by size."""
+        if self._bytes_per_sample is None:
+            held = graph_bytes(lambda theta: self.batch_loss_at(theta, batch, statistics), self.point)
+            self._bytes_per_sample = held / batch_size(batch)
+        return self._bytes_per_sample * batch_size(batch)
+
+    def _swapped(self, theta: Tensor, statistics: dict[str, Tensor]) -> dict[str, Tensor]:
+        return dict(zip(self._keys, unflatten(theta, self._like), strict=True)) | statistics
+
+    def _recurrent(self) -> bool:
+        return any(isinstance(module, nn.RNNBase) for module in self.model.modules())
+
+    def _check_deterministic(self) -> None:
+        if not self._checked_deterministic:
+            self._checked_deterministic = True
+            with self.evaluating(derivatives=False):
+                _, batch = next(iter(self.batches))
+                check_deterministic(self.model, lambda: self.module(batch), self._dtype)
+
+    def _halve_microbatch(self, error: BaseException) -> None:
+        halved = self.batches.halved()
+        if halved is None or self.batchnorm == "batch":
+            reason = "one sample does not fit" if halved is None else 'batchnorm="batch" forbids splitting a batch'
+            raise OutOfMemory(f"memory ran out with {self.batches.largest} samples at once, and {reason}") from error
+        self.batches = halved
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.notes.append(f"memory ran out: evaluated in microbatches of {halved.microbatch} from here on")
+
+
+class _Output(nn.Module):
+    """`BatchLoss.output_target` as a module, so that parameters can be swapped in the call."""
+
+    def __init__(self, inner: BatchLoss) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Any]:
+        return self.inner.output_target(batch)
+
+
+def _samples(batch: Batch) -> float:
+    return float(batch_size(batch))
+
+
+def _common_dtype(tensors: Sequence[Tensor]) -> torch.dtype:
+    dtype = tensors[0].dtype
+    for tensor in tensors[1:]:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    return dtype
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The user's own module inside torch.compile's and data-parallel wrappers, which cannot be differentiated twice."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if inner is None and isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            inner = model.module
+        if inner is None:
+            return model
+        model = cast("nn.Module", inner)
+
+
+def _check_arguments(
+    model: object, data: object, batchnorm: str, microbatch: int | None, memory_budget: int | None, size: int
+) -> None:
+    if not isinstance(model, nn.Module):
+        raise InvalidArgument(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if data is None:
+        raise InvalidArgument("data is missing: pass (x, y), a list of batches, a Dataset or a DataLoader")
+    if batchnorm not in get_args(BatchNorm):
+        raise InvalidArgument(f'batchnorm must be "eval", "batch" or "recalibrate", got {batchnorm!r}')
+    for name, value in (("microbatch", microbatch), ("batch_size", size)):
+        if value is not None and value < 1:
+            raise InvalidArgument(f"{name} must be at least 1, got {value}")
+    if memory_budget is not None and memory_budget < 0:
+        raise InvalidArgument(f"memory_budget must be a number of bytes, got {memory_budget}")
+    if batchnorm == "recalibrate" and isinstance(model, nn.Module) and not batchnorms(model):
+        raise InvalidArgument('batchnorm="recalibrate" needs batch-norm layers with running statistics: use "eval"')

@@ -1,0 +1,63 @@
+"""Evaluating a user's model without leaving a trace in it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] - the public ones' base
+
+
+def batchnorms(model: nn.Module) -> dict[str, _BatchNorm]:
+    """The batch-norm layers of `model` that keep running statistics, by name."""
+    found = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
+    return {name: module for name, module in found.items() if module.running_mean is not None}
+
+
+@contextmanager
+def preserved_rng() -> Iterator[None]:
+    """Put the random state of torch, NumPy and Python back at the end."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's code may draw from it
+    with torch.random.fork_rng(devices=list(devices)):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
+
+
+@contextmanager
+def preserved(model: nn.Module, *, batch_statistics: bool = False) -> Iterator[None]:
+    """Run `model` in evaluation mode; mode, buffers and random state are as before afterwards.
+
+    With `batch_statistics` its batch-norm layers use the statistics of the batch they see, and keep none.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    recurrent = [m for m in model.modules() if isinstance(m, nn.RNNBase)]
+    tracking = [(m, m.track_running_stats) for m in batchnorms(model).values()] if batch_statistics else []
+    try:
+        for module, _ in modes:
+            module.training = False
+        for module, _ in tracking:
+            module.training, module.track_running_stats = True, False
+        with preserved_rng():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for module, tracked in tracking:
+            module.track_running_stats = tracked
+        with torch.no_grad():
+            for buffer, before in buffers:
+                # Untouched buffers are not written: a graph that is kept for later products may hold them.
+                if not torch.equal(buffer, before):
+                    buffer.copy_(before)
+        for module in recurrent:
+            # These layers remember the tensors that their last forward pass used; ours must not stay behind.
+            module._init_flat_weights()
