@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,14 +48,18 @@ def cifar_images(path: str | os.PathLike[str] | None = None) -> CifarImages:
 
     References: A. Krizhevsky: Learning Multiple Layers of Features from Tiny Images, 2009.
     """
-    found = find_data_file(
-        "cifar10_subset.npz",
-        path,
-        content="CIFAR-10 images as arrays",
-        remedy="The whole of CIFAR-10 serves too: unpack "
-        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz and pass path=cifar-10-batches-bin.",
-    )
-    x_train, y_train, x_test, y_test, classes = _read_binary(found) if found.is_dir() else _read_npz(found)
+    if path is not None and (Path(path) / "test_batch.bin").is_file():
+        content = _read_binary(Path(path))
+    else:
+        file = find_data_file(
+            "cifar10_subset.npz",
+            path,
+            content="CIFAR-10 images as arrays",
+            remedy="The whole of CIFAR-10 serves too: unpack "
+            "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz and pass path=cifar-10-batches-bin.",
+        )
+        content = _read_npz(file)
+    x_train, y_train, x_test, y_test, classes = content
     train, test = _channels_first(x_train), _channels_first(x_test)
     std, mean = torch.std_mean(train, dim=(0, 2, 3), correction=0, keepdim=True)
     return CifarImages(
@@ -74,15 +77,19 @@ def _channels_first(images: Bytes) -> Tensor:
 
 def _read_npz(path: Path) -> tuple[Bytes, Bytes, Bytes, Bytes, tuple[str, ...]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays: dict[str, NDArray[Any]] = {name: archive[name] for name in archive.files}
-    except (ValueError, pickle.UnpicklingError) as error:
-        raise UnsafeFile(f"{path}: refused, it holds pickled objects, not plain arrays") from error
-    except (zipfile.BadZipFile, EOFError, AttributeError) as error:
-        raise InvalidArgument(f"{path}: not an .npz archive of arrays") from error
+        archive = np.load(path, allow_pickle=False)
+        names: list[str] = list(getattr(archive, "files", ()))
+        arrays: dict[str, NDArray[Any]] = {name: archive[name] for name in names}
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise InvalidArgument(f"{path}: not a whole .npz archive: {error}") from error
+    except ValueError as error:
+        # NumPy takes every format that it does not know for a pickle.
+        raise UnsafeFile(f"{path}: refused, not a plain archive of arrays: {error}") from error
     wanted = ("x_train", "y_train", "x_test", "y_test")
     if missing := [name for name in wanted if name not in arrays]:
-        raise InvalidArgument(f"{path}: the archive lacks {', '.join(missing)}; it has {', '.join(arrays)}")
+        raise InvalidArgument(
+            f"{path}: the archive lacks {', '.join(missing)}; it has {', '.join(arrays) or 'none'}"
+        )
     for name in ("train", "test"):
         x, y = arrays[f"x_{name}"], arrays[f"y_{name}"]
         if x.dtype != np.uint8 or x.shape != (len(y), 32, 32, 3) or y.ndim != 1:
@@ -97,10 +104,8 @@ def _read_npz(path: Path) -> tuple[Bytes, Bytes, Bytes, Bytes, tuple[str, ...]]:
 
 def _read_binary(folder: Path) -> tuple[Bytes, Bytes, Bytes, Bytes, tuple[str, ...]]:
     batches = sorted(folder.glob("data_batch_*.bin"))
-    if not batches or not (folder / "test_batch.bin").is_file():
-        raise InvalidArgument(
-            f"{folder}: must hold cifar10_subset.npz, or data_batch_1.bin … and test_batch.bin of CIFAR-10"
-        )
+    if not batches:
+        raise InvalidArgument(f"{folder}: there is test_batch.bin but no data_batch_1.bin … to train on")
     parts = [_records(batch) for batch in batches]
     x_train, y_train = (np.concatenate(part) for part in zip(*parts, strict=True))
     x_test, y_test = _records(folder / "test_batch.bin")

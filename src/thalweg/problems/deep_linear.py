@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
@@ -20,12 +22,14 @@ class DeepLinear(nn.Sequential):
     in deep linear neural networks, ICLR 2014.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, depth: int = 3, width: int = 16, gain: float = 1.0) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, depth: int = 3, width: int = 16, gain: float = 1.0
+    ) -> None:
         for name, size in {"inputs": inputs, "outputs": outputs, "depth": depth, "width": width}.items():
             if size < 1:
                 raise InvalidArgument(f"{name} must be at least 1, got {size}")
         sizes = [inputs, *[width] * (depth - 1), outputs]
-        layers = [nn.Linear(a, b, bias=False) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+        layers = [nn.Linear(a, b, bias=False) for a, b in pairwise(sizes)]
         for layer in layers:
             nn.init.normal_(layer.weight, std=gain * layer.in_features**-0.5)
         super().__init__(*layers)
@@ -82,7 +86,7 @@ def deep_linear(
         loss_fn=mse_loss,
         train=(x[:samples], y[:samples]),
         test=(x[samples:], y[samples:]),
-        training=Training("sgd", lr=0.02, batch_size=50, epochs=50),
+        training=Training("sgd", lr=0.05, batch_size=50, epochs=50),
         metrics=("loss",),
         description=f"linear teacher of rank {rank}, product of {depth} matrices of width {width}",
         source="A. Saxe, J. McClelland, S. Ganguli, ICLR 2014",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -26,7 +27,7 @@ def digit_images() -> tuple[Samples, Samples]:
     """
     from sklearn.datasets import load_digits
 
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = (np.asarray(array) for array in load_digits(return_X_y=True))
     x, y = torch.tensor(pixels, dtype=torch.float32), torch.tensor(labels, dtype=torch.int64)
     train, test = (torch.from_numpy(indices) for indices in stratified_split(labels))
     std, mean = torch.std_mean(x[train], correction=0)

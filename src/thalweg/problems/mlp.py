@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -45,7 +46,7 @@ class MLP(nn.Sequential):
         if not 0 <= dropout < 1:
             raise InvalidArgument(f"dropout must be in [0, 1), got {dropout}")
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        for number, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
+        for number, (inputs, outputs) in enumerate(pairwise(sizes), start=1):
             layers[f"linear{number}"] = nn.Linear(inputs, outputs)
             if number == len(sizes) - 1:
                 break

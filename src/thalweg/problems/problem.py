@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.errors import InvalidArgument
+from thalweg.objective import Objective
 
 Data: TypeAlias = Any
 """Whatever `Objective` takes: a tuple of tensors (x, y), a list of batches, a Dataset or a DataLoader."""
@@ -42,10 +43,10 @@ class Training:
             raise InvalidArgument(f"momentum must be in [0, 1), got {self.momentum}")
         if self.weight_decay < 0:
             raise InvalidArgument(f"weight_decay must be at least 0, got {self.weight_decay}")
-        if self.batch_size < 1 or self.epochs < 0:
-            raise InvalidArgument(
-                f"batch_size must be at least 1 and epochs at least 0, got {self.batch_size} and {self.epochs}"
-            )
+        if self.batch_size < 1:
+            raise InvalidArgument(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.epochs < 0:
+            raise InvalidArgument(f"epochs must be at least 0, got {self.epochs}")
 
     def torch_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The torch optimizer that these settings describe, over `parameters`."""

@@ -52,7 +52,7 @@ def recurrent(
     cell: str = "rnn",
     width: int = 32,
     *,
-    steps: int = 30,
+    steps: int = 20,
     samples: int = 2000,
     test_samples: int = 500,
     seed: int = 0,

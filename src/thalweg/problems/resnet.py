@@ -85,26 +85,24 @@ class ResNet(nn.Module):
                 self.blocks.append(ResidualBlock(inputs, outputs, stride, skip=skip, batchnorm=batchnorm))
                 inputs = outputs
         self.head = nn.Linear(inputs, classes)
-        self._initialize(calm_branches=skip and not batchnorm)
+        # Without normalization each branch would double the variance; scaled by this, all of them together
+        # multiply it by about e (Hanin & Rolnick: How to Start Training, NeurIPS 2018).
+        self._initialize(branch_scale=len(self.blocks) ** -0.5 if skip and not batchnorm else 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (b, classes)."""
         x = relu(self.norm(self.conv(x)))
         return self.head(self.blocks(x).mean(dim=(2, 3)))
 
-    def _initialize(self, *, calm_branches: bool) -> None:
-        for module in self.modules():
+    def _initialize(self, branch_scale: float) -> None:
+        for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        if calm_branches:
-            # Without normalization every branch would double the variance; this way all of them together
-            # multiply it by about e (Hanin & Rolnick: How to Start Training, NeurIPS 2018).
-            with torch.no_grad():
-                for block in self.blocks:
-                    assert isinstance(block, ResidualBlock)
-                    block.conv2.weight.mul_(len(self.blocks) ** -0.5)
+                if name.endswith("conv2"):
+                    with torch.no_grad():
+                        module.weight.mul_(branch_scale)
 
 
 def resnet(
@@ -125,10 +123,11 @@ def resnet(
     there are fewer images than asked for.
     """
     images = cifar_images(path)
+    classes = len(images.classes)
     variant = f"{'' if skip else ', no skip connections'}{'' if batchnorm else ', no batch normalization'}"
     return Problem(
         name="resnet",
-        model=lambda: ResNet(depth, width=width, skip=skip, batchnorm=batchnorm),
+        model=lambda: ResNet(depth, width=width, skip=skip, batchnorm=batchnorm, classes=classes),
         loss_fn=cross_entropy,
         train=_first(images.train, samples, "samples"),
         test=_first(images.test, test_samples, "test_samples"),

@@ -23,7 +23,7 @@ def stratified_split(labels: NDArray[Any], test_fraction: float = 0.2) -> tuple[
     train, test = train_test_split(
         np.arange(len(labels)), test_size=test_fraction, stratify=labels, random_state=SPLIT_SEED
     )
-    return train, test
+    return np.asarray(train), np.asarray(test)
 
 
 def grouped_split(rows: NDArray[Any], test_fraction: float = 0.2) -> tuple[Indices, Indices]:

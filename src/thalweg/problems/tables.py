@@ -123,7 +123,7 @@ def concrete(
         test=(x.test, y.test),
         training=Training("adam", lr=3e-3, batch_size=32, epochs=100),
         metrics=("loss",),
-        description=f"strength of concrete (deviation {y.std.item():.2f} MPa), MLP {'-'.join(map(str, sizes))}",
+        description=f"concrete strength (deviation {y.std.item():.2f} MPa), MLP {'-'.join(map(str, sizes))}",
         source="I.-C. Yeh: Modeling of strength of high-performance concrete, Cem. Concr. Res. 28, 1998",
     )
 

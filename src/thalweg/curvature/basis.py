@@ -1,0 +1,69 @@
+"""An orthonormal basis of a Krylov space that is grown, rotated and shrunk in the memory it has."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from thalweg.curvature.operator import SymmetricOperator
+
+
+class Basis:
+    """Room for `capacity` columns of length n, the first `leading` of which outlive the rest.
+
+    The leading columns are an allocation of their own: a result that keeps them does not keep the others.
+    """
+
+    def __init__(self, operator: SymmetricOperator, leading: int, capacity: int | None = None) -> None:
+        size = operator.shape[0]
+        rest = (leading if capacity is None else capacity) - leading
+        # Columns are contiguous: each is read and written as a whole.
+        self.leading = torch.empty(leading, size, dtype=operator.dtype, device=operator.device).T
+        self._rest = torch.empty(rest, size, dtype=operator.dtype, device=operator.device).T
+
+    def column(self, index: int) -> Tensor:
+        """Column `index`, shape (n,); a view."""
+        split = self.leading.shape[1]
+        return self.leading[:, index] if index < split else self._rest[:, index - split]
+
+    def set(self, index: int, vector: Tensor) -> None:
+        """Write `vector` (n,) into column `index`."""
+        self.column(index).copy_(vector)
+
+    def spare(self, count: int) -> Tensor:
+        """The first `count` columns after the leading ones, shape (n, count); a view, to be used as scratch."""
+        return self._rest[:, :count]
+
+    def orthogonalize(self, vector: Tensor, count: int) -> Tensor:
+        """Remove from `vector` (n,) its components in the first `count` columns, in place; return them, (count,).
+
+        Classical Gram-Schmidt twice, which is enough (Giraud et al. 2005).
+        """
+        split = min(count, self.leading.shape[1])
+        panels = [self.leading[:, :split], self._rest[:, : count - split]]
+        total = torch.zeros(count, dtype=vector.dtype, device=vector.device)
+        for _ in range(2):
+            components = [panel.T @ vector for panel in panels]
+            for panel, component in zip(panels, components, strict=True):
+                vector -= panel @ component
+            total += torch.cat(components)
+        return total
+
+    def rotate(self, rotation: Tensor) -> None:
+        """Replace the first j columns by themselves times `rotation` (i, j), where i columns are in use."""
+        used, columns = rotation.shape
+        split = min(used, self.leading.shape[1])
+        rotation = rotation.to(self.leading.device, self.leading.dtype)
+        for rows in torch.arange(self.leading.shape[0]).split(65536):
+            span = slice(int(rows[0]), int(rows[-1]) + 1)
+            both = torch.cat([self.leading[span, :split], self._rest[span, : used - split]], 1) @ rotation
+            kept = min(columns, split)
+            self.leading[span, :kept] = both[:, :kept]
+            self._rest[span, : columns - kept] = both[:, kept:]
+
+
+def rotate(columns: Tensor, rotation: Tensor) -> None:
+    """Replace `columns` (n, k) by columns · rotation (k, k), in blocks of rows: no second copy is held."""
+    rotation = rotation.to(columns.device, columns.dtype)
+    for block in columns.split(65536):
+        block.copy_(block @ rotation)

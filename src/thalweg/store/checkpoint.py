@@ -1,0 +1,147 @@
+"""Weights from files, without executing what a file asks to execute."""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thalweg.errors import InvalidArgument, MissingData, UnsafeFile
+
+if TYPE_CHECKING:
+    import os
+
+    from torch import Tensor
+
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+_NESTINGS = ("state_dict", "model_state_dict", "model")
+_PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The state dict in a checkpoint file, on the CPU, in the shapes and types it was saved with.
+
+    Reads .safetensors, and .pt, .pth and .bin as far as they hold only tensors and plain values. Takes the
+    state dict out of {"state_dict": ...}, {"model_state_dict": ...} or {"model": ...} and strips the prefixes
+    that DistributedDataParallel and torch.compile put before every name.
+
+    Raises UnsafeFile for a pickle that would execute code (it is not executed), MissingData if there is no
+    such file, InvalidArgument if it is no checkpoint.
+    """
+    file = Path(path)
+    if file.is_dir():
+        raise InvalidArgument(
+            f"checkpoint {file} is a folder: give a file, or load the folder as a trajectory"
+        )
+    if not file.exists():
+        raise MissingData(f"checkpoint {file} was not found")
+    if file.suffix not in _SUFFIXES:
+        raise InvalidArgument(f"checkpoint {file} must be a {', '.join(_SUFFIXES)} file")
+    if not file.stat().st_size:
+        raise InvalidArgument(f"checkpoint {file} is empty: save it again")
+    held = _safetensors(file) if file.suffix == ".safetensors" else _pickled(file)
+    return _state_dict(held, file)
+
+
+def load_trajectory(folder: str | os.PathLike[str]) -> list[tuple[str, dict[str, Tensor]]]:
+    """Name (without suffix) and state dict of every checkpoint file in `folder`, "epoch_2" before "epoch_10".
+
+    Raises MissingData if there are fewer than two, and what `load_checkpoint` raises.
+    """
+    place = Path(folder)
+    if not place.is_dir():
+        raise MissingData(f"trajectory {place} is no folder: give one that holds checkpoint files")
+    files = [
+        f for f in place.iterdir() if f.suffix in _SUFFIXES and f.is_file() and not f.name.startswith(".")
+    ]
+    if len(files) < 2:
+        raise MissingData(
+            f"trajectory {place} must hold at least 2 checkpoint files ({', '.join(_SUFFIXES)}), found {len(files)}"
+        )
+    return [(file.stem, load_checkpoint(file)) for file in sorted(files, key=_natural)]
+
+
+def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:
+    parts = re.split(r"([0-9]+)", file.stem)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts], file.name
+
+
+def _safetensors(file: Path) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(file, error) from error
+
+
+def _pickled(file: Path) -> Any:
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            # Of pickle protocols that the safe reader does not fully know; it then fails, which is reported.
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        wanted = _wanted(file, str(error))
+        if wanted is None:
+            raise _unreadable(file, error) from error
+        raise UnsafeFile(
+            f"checkpoint {file} was refused, not executed: it is a pickle that asks for {wanted}. Save the weights "
+            "alone: safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
+        ) from error
+    # A damaged file can raise nearly anything from within the pickle and zip readers.
+    except Exception as error:
+        raise _unreadable(file, error) from error
+
+
+def _wanted(file: Path, message: str) -> str | None:
+    found = re.search(r"GLOBAL (\S+)", message)
+    if found:
+        return found[1]
+    # The safe reader stops before naming the global where the pickle's protocol is one it does not know.
+    words: list[str] = []
+    try:
+        for opcode, argument, _ in pickletools.genops(file.read_bytes()):
+            if opcode.name == "GLOBAL":
+                return str(argument).replace(" ", ".")
+            if opcode.name == "STACK_GLOBAL":
+                return ".".join(words[-2:])
+            if isinstance(argument, str):
+                words.append(argument)
+    except ValueError:
+        pass
+    return None
+
+
+def _unreadable(file: Path, error: Exception) -> InvalidArgument:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return InvalidArgument(f"checkpoint {file} cannot be read, it may be damaged or cut short: {reason}")
+
+
+def _state_dict(held: Any, file: Path) -> dict[str, Tensor]:
+    from torch import Tensor
+
+    while inner := next((held[key] for key in _NESTINGS if _nested(held, key)), None):
+        held = inner
+    if not isinstance(held, Mapping):
+        raise InvalidArgument(f"checkpoint {file} must hold a state dict, got {type(held).__name__}")
+    tensors = {str(name): value for name, value in held.items() if isinstance(value, Tensor)}
+    if not tensors:
+        keys = ", ".join(map(str, list(held)[:6])) or "none"
+        raise InvalidArgument(
+            f"checkpoint {file} holds no tensors (its keys: {keys}): save model.state_dict()"
+        )
+    while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in tensors)), None):
+        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    return tensors
+
+
+def _nested(held: Any, key: str) -> bool:
+    return isinstance(held, Mapping) and isinstance(held.get(key), Mapping)
