@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -10,7 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from thalweg.errors import ShapeMismatch
+from thalweg.errors import InvalidArgument, ShapeMismatch
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,14 @@ class Here(ABC):
     @abstractmethod
     def ggnvp(self, v: Tensor) -> Tensor:
         """The generalized Gauss-Newton matrix at θ times v, for v of shape (n,) or (n, k)."""
+
+    def values(self, metrics: Sequence[str] = ("loss",)) -> dict[str, float]:
+        """Each named metric at θ; every objective knows "loss" and "gradient_norm"."""
+        known = {"loss": self.loss, "gradient_norm": lambda: self.gradient().norm()}
+        for name in metrics:
+            if name not in known:
+                raise InvalidArgument(f"metrics: {name!r} is none of {', '.join(known)}, which this objective has")
+        return {name: float(known[name]()) for name in metrics}
 
     def close(self) -> None:  # noqa: B027 - most points hold nothing
         """Free what the point holds; it can still be asked, at full price."""

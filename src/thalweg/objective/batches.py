@@ -96,9 +96,10 @@ class Batches:
 
     def _placed(self) -> Iterator[Batch]:
         for batch in self.source():
-            yield tree_map(self._place, batch)
+            yield tree_map(self.placed, batch)
 
-    def _place(self, leaf: Any) -> Any:
+    def placed(self, leaf: Any) -> Any:
+        """A leaf of a batch on the model's device; a number type narrower than the model's is widened."""
         if not isinstance(leaf, Tensor):
             return leaf
         widens = leaf.is_floating_point() and torch.promote_types(leaf.dtype, self.dtype) == self.dtype

@@ -22,7 +22,7 @@ from thalweg.objective.linearization import (
     is_missing_second_derivative,
     require_full_precision,
 )
-from thalweg.objective.metrics import Measurement, measure
+from thalweg.objective.metrics import Measurement, measure, values
 
 if TYPE_CHECKING:
     from thalweg.objective.objective import Objective
@@ -87,8 +87,12 @@ class ModelHere(Here):
         v = self.objective.checked_vectors(v)
         return self._product(v, "gauss-newton", self._gauss_newton)
 
+    def values(self, metrics: Sequence[str] = ("loss",)) -> dict[str, float]:
+        """Each named metric over the data: "loss", "accuracy", "gradient_norm"."""
+        return values(self, metrics)
+
     def measure(self, metrics: Sequence[str] = ("loss",)) -> dict[str, Measurement]:
-        """Each named metric over the data with its standard error over samples, from one forward pass."""
+        """Each named metric over the data with its standard error over samples."""
         return measure(self, metrics)
 
     def close(self) -> None:

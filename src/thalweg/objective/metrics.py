@@ -29,34 +29,53 @@ class Measurement:
 METRICS = ("loss", "accuracy", "gradient_norm")
 
 
-def measure(here: ModelHere, metrics: Sequence[str]) -> dict[str, Measurement]:
+def check_metrics(metrics: Sequence[str]) -> None:
+    """Raise InvalidArgument for a name that is no metric."""
+    unknown = [name for name in metrics if name not in METRICS]
+    if unknown or not metrics:
+        raise InvalidArgument(f"metrics: {unknown[0] if unknown else metrics!r} is none of {', '.join(METRICS)}")
+
+
+def values(here: ModelHere, metrics: Sequence[str]) -> dict[str, float]:
     """The named metrics at `here`: "loss", "accuracy" (share of right arg-max classes), "gradient_norm".
 
-    The loss's standard error is that of a mean over independent samples: the spread of the samples' losses
-    over √N. Raises InvalidArgument for another name, or for an accuracy without classes.
+    Loss and accuracy come from one forward pass. Raises InvalidArgument for another name, or for an accuracy
+    without classes.
     """
-    unknown = [name for name in metrics if name not in METRICS]
-    if unknown:
-        raise InvalidArgument(f"metrics: {unknown[0]!r} is none of {', '.join(METRICS)}")
-    samples = here.objective.samples
-    found: dict[str, Measurement] = {}
-    if "loss" in metrics:
-        found["loss"] = _loss(here)
+    check_metrics(metrics)
+    found: dict[str, float] = {}
     if "accuracy" in metrics:
-        share = float(_accuracy(here))
-        found["accuracy"] = Measurement(share, math.sqrt(share * (1 - share) / samples), samples)
+        module = here.objective.module
+
+        def both(_: int, batch: Batch) -> Tensor:
+            output, target = here.batch_output(batch)
+            loss = output.new_zeros(()) if module.batch_loss else module.output_loss(output, target)
+            return torch.stack([loss.double(), right(output, target).double().mean()])
+
+        loss, found["accuracy"] = here.objective.sum_over_batches(both, derivatives=False).tolist()
+        if not module.batch_loss:
+            found["loss"] = loss
+    if "loss" in metrics and "loss" not in found:
+        found["loss"] = float(here.loss())
     if "gradient_norm" in metrics:
-        found["gradient_norm"] = Measurement(float(here.gradient().norm()), math.nan, samples)
-    return found
+        found["gradient_norm"] = float(here.gradient().norm())
+    return {name: found[name] for name in metrics}
 
 
-def _loss(here: ModelHere) -> Measurement:
-    value = float(here.loss())
+def measure(here: ModelHere, metrics: Sequence[str]) -> dict[str, Measurement]:
+    """The metrics of `values`, each with its standard error as a mean over independent samples.
+
+    For the loss it is the spread of the samples' losses over √N, NaN where the loss does not split into samples;
+    for the gradient norm it is not estimated.
+    """
     samples = here.objective.samples
-    spread = _sample_spread(here) if here.objective.module.batch_loss is None else None
-    if spread is None:
-        return Measurement(value, math.nan, samples)
-    return Measurement(value, math.sqrt(spread / max(samples - 1, 1)), samples)
+    errors = dict.fromkeys(METRICS, math.nan)
+    found = values(here, metrics)
+    if "accuracy" in found:
+        errors["accuracy"] = math.sqrt(found["accuracy"] * (1 - found["accuracy"]) / samples)
+    if "loss" in found and (spread := _sample_spread(here)) is not None:
+        errors["loss"] = math.sqrt(spread / max(samples - 1, 1))
+    return {name: Measurement(value, errors[name], samples) for name, value in found.items()}
 
 
 def _sample_spread(here: ModelHere) -> float | None:
@@ -81,14 +100,6 @@ def _sample_spread(here: ModelHere) -> float | None:
 
 class _DoesNotSplit(Exception):
     """The loss of a batch is not a mean over its samples."""
-
-
-def _accuracy(here: ModelHere) -> Tensor:
-    def share(_: int, batch: Batch) -> Tensor:
-        output, target = here.batch_output(batch)
-        return right(output, target).double().mean()
-
-    return here.objective.sum_over_batches(share, derivatives=False)
 
 
 def right(output: Tensor, target: Any) -> Tensor:

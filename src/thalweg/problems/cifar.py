@@ -87,9 +87,8 @@ def _read_npz(path: Path) -> tuple[Bytes, Bytes, Bytes, Bytes, tuple[str, ...]]:
         raise UnsafeFile(f"{path}: refused, not a plain archive of arrays: {error}") from error
     wanted = ("x_train", "y_train", "x_test", "y_test")
     if missing := [name for name in wanted if name not in arrays]:
-        raise InvalidArgument(
-            f"{path}: the archive lacks {', '.join(missing)}; it has {', '.join(arrays) or 'none'}"
-        )
+        present = ", ".join(arrays) or "none"
+        raise InvalidArgument(f"{path}: the archive lacks {', '.join(missing)}; its arrays: {present}")
     for name in ("train", "test"):
         x, y = arrays[f"x_{name}"], arrays[f"y_{name}"]
         if x.dtype != np.uint8 or x.shape != (len(y), 32, 32, 3) or y.ndim != 1:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from thalweg.errors import InvalidArgument
 from thalweg.problems.mlp import MLP, make_activation
 from thalweg.problems.problem import Problem, Training
 from thalweg.problems.split import stratified_split
@@ -45,7 +46,7 @@ def digits(
     """Digit recognition by an MLP of sizes 64, *hidden, 10; cross-entropy.
 
     `activation`, `batchnorm` and `dropout` are as in `MLP`. Default training passes 96 % test accuracy.
-    Raises InvalidArgument as `MLP` does.
+    Its `make_model` raises InvalidArgument as `MLP` does.
     """
     sizes = (64, *hidden, 10)
     train, test = digit_images()
@@ -65,10 +66,13 @@ class DigitsConv(nn.Module):
     """A convolutional net for 8×8 images: inputs (b, 64) or (b, 1, 8, 8), logits (b, 10).
 
     Two 3×3 convolutions of `width` and 2·`width` filters, each with batch normalization where asked for and
-    the activation; the second has stride 2; then a linear layer on its 4×4 maps.
+    the activation; the second has stride 2; then a linear layer on its 4×4 maps. Raises InvalidArgument for
+    a width below 1 or an unknown activation.
     """
 
     def __init__(self, width: int = 16, activation: str = "relu", *, batchnorm: bool = True) -> None:
+        if width < 1:
+            raise InvalidArgument(f"width must be at least 1, got {width}")
         super().__init__()
         # A bias before batch normalization would be a parameter without effect.
         self.conv1 = nn.Conv2d(1, width, 3, padding=1, bias=not batchnorm)

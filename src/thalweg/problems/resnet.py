@@ -119,8 +119,8 @@ def resnet(
 
     `depth`, `width`, `skip` and `batchnorm` are as in `ResNet`, `path` as in `cifar_images`; `samples` and
     `test_samples` keep the first so many images. No augmentation: the loss is one function of the
-    parameters. Raises MissingData when the images are not there, InvalidArgument as `ResNet` does or when
-    there are fewer images than asked for.
+    parameters. Raises MissingData when the images are not there and InvalidArgument when there are fewer
+    than asked for; its `make_model` raises InvalidArgument as `ResNet` does.
     """
     images = cifar_images(path)
     classes = len(images.classes)

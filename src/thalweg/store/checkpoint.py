@@ -60,7 +60,8 @@ def load_trajectory(folder: str | os.PathLike[str]) -> list[tuple[str, dict[str,
     ]
     if len(files) < 2:
         raise MissingData(
-            f"trajectory {place} must hold at least 2 checkpoint files ({', '.join(_SUFFIXES)}), found {len(files)}"
+            f"trajectory {place} must hold at least 2 checkpoint files ({', '.join(_SUFFIXES)}), "
+            f"found {len(files)}"
         )
     return [(file.stem, load_checkpoint(file)) for file in sorted(files, key=_natural)]
 
@@ -93,8 +94,8 @@ def _pickled(file: Path) -> Any:
         if wanted is None:
             raise _unreadable(file, error) from error
         raise UnsafeFile(
-            f"checkpoint {file} was refused, not executed: it is a pickle that asks for {wanted}. Save the weights "
-            "alone: safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
+            f"checkpoint {file} was refused, not executed: it is a pickle that asks for {wanted}. "
+            "Save the weights alone: safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
         ) from error
     # A damaged file can raise nearly anything from within the pickle and zip readers.
     except Exception as error:
@@ -128,8 +129,9 @@ def _unreadable(file: Path, error: Exception) -> InvalidArgument:
 def _state_dict(held: Any, file: Path) -> dict[str, Tensor]:
     from torch import Tensor
 
-    while inner := next((held[key] for key in _NESTINGS if _nested(held, key)), None):
-        held = inner
+    # Not without end: a pickle may nest a dict in itself.
+    for _ in _NESTINGS:
+        held = next((held[key] for key in _NESTINGS if _nested(held, key)), held)
     if not isinstance(held, Mapping):
         raise InvalidArgument(f"checkpoint {file} must hold a state dict, got {type(held).__name__}")
     tensors = {str(name): value for name, value in held.items() if isinstance(value, Tensor)}

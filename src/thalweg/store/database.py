@@ -22,7 +22,8 @@ _SCHEMA = (
     "CREATE TABLE results (name TEXT PRIMARY KEY, value TEXT NOT NULL, seconds REAL NOT NULL)",
     "CREATE TABLE points (grid TEXT, position TEXT, numbers TEXT NOT NULL, evaluations INTEGER NOT NULL,"
     " PRIMARY KEY (grid, position)) WITHOUT ROWID",
-    "CREATE TABLE series (name TEXT, step INTEGER, numbers TEXT NOT NULL, PRIMARY KEY (name, step)) WITHOUT ROWID",
+    "CREATE TABLE series (name TEXT, step INTEGER, numbers TEXT NOT NULL,"
+    " PRIMARY KEY (name, step)) WITHOUT ROWID",
     "CREATE TABLE tensors (name TEXT, sha256 TEXT, PRIMARY KEY (name, sha256)) WITHOUT ROWID",
     "CREATE TABLE notes (time TEXT NOT NULL, text TEXT NOT NULL)",
     f"PRAGMA application_id = {_APPLICATION_ID}",

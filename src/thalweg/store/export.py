@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 def dataset(run: Run, grid: str) -> xarray.Dataset:
-    """A grid as an xarray Dataset: one variable per metric over the grid's axes, NaN where a point is missing.
+    """A grid as a Dataset: one variable per metric over the grid's axes, NaN where a point is missing.
 
-    Axes and metrics are those of the result "slice.GRID" ({"axes": {name: coordinates}, "metrics": [...], ...});
-    the rest of it becomes attributes, nested values as JSON text. Without such a result, as in a run that
-    was interrupted early, axes are "i", "j", ... and coordinates the indices.
+    Axes and metrics are those of the result "slice.GRID", {"axes": {name: coordinates}, "metrics": [...],
+    ...}; the rest of it becomes attributes, nested values as JSON text. Without such a result, as in a run
+    that was interrupted early, axes are "i", "j", ... and coordinates the indices.
 
     Raises MissingData if the run has no such grid, InvalidArgument if its points do not fit its axes.
     """

@@ -20,7 +20,7 @@ def is_full(error: OSError | sqlite3.Error) -> bool:
 
 
 def explain(error: OSError | sqlite3.Error, folder: Path, kept: int | None = None) -> ThalwegError:
-    """The error to raise for `error`, met while working in `folder`; `kept` counts the points that are safe."""
+    """The error to raise for `error`, met at work in `folder`; `kept` counts the points that are safe."""
     if is_full(error):
         safe = "" if kept is None else f"; {kept} points are kept"
         return ThalwegError(

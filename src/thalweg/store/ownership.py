@@ -28,10 +28,8 @@ def prepare(folder: Path) -> None:
         raise explain(error, folder) from error
     others = sorted(names - _OWN)
     if others and FILE not in names:
-        raise RunConflict(
-            f"{folder} holds other files ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''}) and no run:"
-            " choose an empty or new folder"
-        )
+        some = ", ".join([*others[:3], *(["..."] if len(others) > 3 else [])])
+        raise RunConflict(f"{folder} holds other files ({some}) and no run: choose an empty or new folder")
 
 
 def lock(folder: Path, timeout: float) -> FileLock:

@@ -117,7 +117,8 @@ class Run:
 
     def seconds(self) -> dict[str, float]:
         """How long each result took to compute."""
-        return dict(self._database.execute("SELECT name, seconds FROM results ORDER BY rowid"))  # pyright: ignore[reportArgumentType]
+        rows = self._database.execute("SELECT name, seconds FROM results ORDER BY rowid")
+        return {name: float(seconds) for name, seconds in rows}
 
     def put_point(self, grid: str, index: tuple[int, ...], values: Mapping[str, float]) -> None:
         """Store the values at one point of a grid; `index` counts from 0 along each axis."""
@@ -209,7 +210,8 @@ def _refuse_another(database: Database, kind: str, settings: dict[str, JSON]) ->
     changes += _changes(database.meta("settings"), settings)
     if changes:
         raise RunConflict(
-            f"{database.folder} holds another run ({', '.join(changes)}): choose another --out, or delete the folder"
+            f"{database.folder} holds another run ({', '.join(changes)}): "
+            "choose another --out, or delete the folder"
         )
 
 

@@ -33,7 +33,7 @@ class TensorFiles:
         self._folder = database.folder / FOLDER
 
     def put(self, name: str, tensors: Mapping[str, Any]) -> None:
-        """Write `tensors` (NumPy arrays or torch tensors of any shape; bfloat16 becomes float32) as `name`."""
+        """Write NumPy arrays or torch tensors of any shape as `name`; bfloat16 becomes float32."""
         content = _serialized({key: _array(value, f"{name}.{key}") for key, value in tensors.items()}, name)
         path = self._path(name)
         digest = hashlib.sha256(content).hexdigest()

@@ -11,7 +11,6 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vjp
 
 Formula: TypeAlias = Callable[[Tensor], Tensor]
 """x of shape (n, ...) to values of shape (...), or to residuals of shape (m, ...)."""
@@ -35,10 +34,18 @@ def hessian_product(formula: Formula, x: Tensor, v: Tensor) -> Tensor:
 
 
 def gauss_newton_product(residuals: Formula, x: Tensor, v: Tensor) -> Tensor:
-    """JᵀJv column by column, J the residuals' Jacobian, for x and v of shape (n, ...); in their shape."""
-    forward: Tensor = jvp(residuals, (x,), (v,))[1]
-    pullback = vjp(residuals, x)[1]
-    return pullback(forward)[0]
+    """JᵀJv column by column, J the residuals' Jacobian, for x and v of shape (n, ...); in their shape.
+
+    Jv is the derivative of Jᵀu with respect to u, so that only reverse mode is needed.
+    """
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        r = residuals(leaf)
+        u = torch.zeros_like(r, requires_grad=True)
+        (pullback,) = torch.autograd.grad(r, leaf, u, create_graph=True)
+        (forward,) = torch.autograd.grad(pullback, u, v, retain_graph=True)
+        (product,) = torch.autograd.grad(r, leaf, forward)
+    return product
 
 
 def _slope(formula: Formula, x: Tensor, *, create_graph: bool) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ class Surface(AbstractObjective):
     ----------
     name: what it is called.
     formula: the loss, from x of shape (n, ...) with coordinates on the LEADING axis to (...); torch
-        operations only, and tensors it holds brought to x's type with `.to(x)`. Fast drivers call it directly.
+        operations only, and tensors it holds brought to x's type with `.to(x)`. Fast drivers call it.
     start: default point, n numbers.
     domain: the box worth looking at: (lower, upper) for every coordinate, or n such pairs.
     critical: known critical points, minima first: coordinates correct to a few digits, refined by Newton's
@@ -40,8 +40,8 @@ class Surface(AbstractObjective):
     as a tensor (n, 2). Tensors are float64 on the CPU; `to` gives another type. A loss that overflows or is
     undefined at a point is returned as inf or nan.
 
-    Raises ShapeMismatch for a start that is no vector, InvalidArgument for a domain that does not fit it, and,
-    when critical points are first asked for, InvalidArgument for one that has none nearby.
+    Raises ShapeMismatch for a start that is no vector and InvalidArgument for a domain that does not fit it;
+    InvalidArgument for an entry of `critical` with no critical point nearby, when they are first asked for.
     """
 
     def __init__(

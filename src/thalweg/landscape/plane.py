@@ -1,0 +1,77 @@
+"""Lines and planes through parameter space, each knowing what it cannot show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from thalweg.errors import InvalidArgument, ShapeMismatch
+
+AXES = ("alpha", "beta")
+
+
+@dataclass(frozen=True)
+class Plane:
+    """The points center + Σ coordinateᵢ · directionᵢ; a line when it has one direction.
+
+    center: (n,). directions: (n, d) with d = 1 or 2, not necessarily orthogonal or of unit length.
+    extent: for each direction the (lowest, highest) coordinate that is worth looking at.
+    kind: how it was chosen; labels: what each axis is; facts: numbers that belong to it, such as the variance
+    explained; limits: sentences on what a picture of it cannot show.
+    path: (T, d) coordinates of the points it was made from, and their `distances` (T,) from the plane.
+    """
+
+    center: Tensor
+    directions: Tensor
+    extent: tuple[tuple[float, float], ...]
+    kind: str
+    labels: tuple[str, ...]
+    facts: Mapping[str, float | str] = field(default_factory=dict[str, float | str])
+    limits: tuple[str, ...] = ()
+    path: Tensor | None = None
+    distances: Tensor | None = None
+
+    @property
+    def dim(self) -> int:
+        """1 for a line, 2 for a plane."""
+        return self.directions.shape[1]
+
+    def at(self, coordinates: Sequence[float]) -> Tensor:
+        """The point θ (n,) at the given coordinates."""
+        weights = torch.as_tensor(coordinates, dtype=self.center.dtype, device=self.center.device)
+        return torch.addmv(self.center, self.directions, weights)
+
+    def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Coordinates (t, d) of the nearest points of the plane to `points` (t, n), and the distances (t,)."""
+        offsets = points - self.center
+        coordinates = torch.linalg.lstsq(self.directions.double(), offsets.T.double()).solution.T
+        away = offsets.double() - coordinates @ self.directions.double().T
+        return coordinates, away.norm(dim=1)
+
+    def axes(self, resolution: int | Sequence[int], span: float) -> dict[str, Tensor]:
+        """The grid's coordinates along each axis by name: `resolution` values over `span` times the extent.
+
+        Raises InvalidArgument for a resolution below 3 or a span that is not positive and finite.
+        """
+        counts = [resolution] * self.dim if isinstance(resolution, int) else list(resolution)
+        if len(counts) != self.dim or min(counts) < 3:
+            raise InvalidArgument(f"resolution must be at least 3 along each of {self.dim} axes, got {resolution}")
+        if not 0 < span < float("inf"):
+            raise InvalidArgument(f"span must be positive and finite, got {span}")
+        found: dict[str, Tensor] = {}
+        for name, count, (low, high) in zip(AXES, counts, self.extent, strict=False):
+            middle, half = (low + high) / 2, (high - low) / 2 * span
+            # Integer steps from the middle: it is hit exactly by an odd resolution.
+            steps = torch.arange(count, dtype=torch.float64) * 2 - (count - 1)
+            found[name] = middle + half * steps / (count - 1)
+        return found
+
+
+def check_points(points: Sequence[Tensor], names: Sequence[str]) -> None:
+    """Raise ShapeMismatch when the points are not vectors of one length."""
+    for name, point in zip(names, points, strict=True):
+        if point.dim() != 1 or point.shape != points[0].shape:
+            raise ShapeMismatch(f"{name} must be a vector ({points[0].shape[0]},), got shape {tuple(point.shape)}")

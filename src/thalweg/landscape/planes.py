@@ -1,0 +1,217 @@
+"""Choosing a plane: random, along the training trajectory, along eigenvectors, or through given points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from thalweg.curvature import Eigenpairs, eigenpairs, hessian
+from thalweg.errors import InvalidArgument
+from thalweg.landscape.normalization import Normalization, normalized
+from thalweg.landscape.plane import Plane, check_points
+from thalweg.objective import AbstractObjective
+
+SHADOW = "It is a {dim}-D shadow of {n:,} dimensions: ways down, and walls, may lie outside it."
+
+
+def _shadow(obj: AbstractObjective, dim: int) -> str:
+    return SHADOW.format(dim=dim, n=obj.size)
+
+
+def random_plane(
+    obj: AbstractObjective,
+    normalization: Normalization = "filter",
+    seed: int = 0,
+    *,
+    center: Tensor | None = None,
+    dim: int = 2,
+) -> Plane:
+    """A plane through `center` (n,), the objective's point when None, along `dim` random Gaussian directions.
+
+    Coordinate 1 is as far as the weights themselves are from zero, under "filter", "layer" and "model".
+    Raises InvalidArgument for an unknown normalization or a `dim` other than 1 and 2.
+    Source: Li et al. (2018), Visualizing the loss landscape of neural nets.
+    """
+    if dim not in (1, 2):
+        raise InvalidArgument(f"dim must be 1 or 2, got {dim}")
+    center = obj.checked_point(center)
+    draw = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(dim, obj.size, generator=draw).to(center)
+    directions = torch.stack([normalized(d, center, obj.blocks, normalization) for d in drawn], dim=1)
+    skipped = sum(block.size for block in obj.blocks if block.kind == "vector")
+    limits = [
+        _shadow(obj, dim),
+        "Random directions see the average curvature: the few stiffest directions hardly show.",
+    ]
+    if normalization == "filter" and skipped:
+        limits.append(f"Biases and normalization layers ({skipped:,} of {obj.size:,} parameters) are held fixed.")
+    return Plane(
+        center,
+        directions,
+        ((-1.0, 1.0),) * dim,
+        "random",
+        tuple(f"random direction {i + 1}, {normalization}-normalized" for i in range(dim)),
+        {"normalization": normalization, "seed": seed},
+        tuple(limits),
+    )
+
+
+def random_line(
+    obj: AbstractObjective, normalization: Normalization = "filter", seed: int = 0, *, center: Tensor | None = None
+) -> Plane:
+    """The one-dimensional `random_plane`."""
+    return random_plane(obj, normalization, seed, center=center, dim=1)
+
+
+def trajectory_plane(obj: AbstractObjective, checkpoints: Sequence[Tensor]) -> Plane:
+    """The plane through the last of `checkpoints` (each (n,)) that holds most of the others' variance.
+
+    The principal directions of the differences to the last checkpoint, found from their T × T Gram matrix;
+    orthonormal. `facts` has the share of the squared distance that each explains, `path` the checkpoints'
+    coordinates and `distances` how far each lies from the plane.
+
+    Raises InvalidArgument for fewer than three checkpoints or ones that do not span a plane.
+    Sources: Li et al. (2018), section 7; Lorch (2016).
+    """
+    if len(checkpoints) < 3:
+        raise InvalidArgument(f"checkpoints must hold at least 3 points to span a plane, got {len(checkpoints)}")
+    check_points(checkpoints, [f"checkpoints[{i}]" for i in range(len(checkpoints))])
+    center = obj.checked_point(checkpoints[-1])
+    offsets = torch.stack([obj.checked_point(point) - center for point in checkpoints[:-1]])
+    gram = (offsets @ offsets.T).double()
+    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
+    if not values[1] > values[0] * torch.finfo(obj.dtype).eps:
+        raise InvalidArgument("checkpoints do not span a plane: they lie on one line, or coincide")
+    weights = (vectors[:, :2] / values[:2].sqrt()).to(offsets)
+    directions = torch.linalg.qr(offsets.T @ weights).Q
+    path = torch.cat([offsets @ directions, torch.zeros_like(directions[:1])])
+    away = torch.cat([offsets, torch.zeros_like(offsets[:1])]) - path @ directions.T
+    share = (values / values.sum()).tolist()
+    return Plane(
+        center,
+        directions,
+        _around(path),
+        "trajectory",
+        tuple(f"principal direction {i + 1} ({share[i]:.1%} of the path's variance)" for i in range(2)),
+        {
+            "variance_explained": share[0] + share[1],
+            "variance_explained_1": share[0],
+            "variance_explained_2": share[1],
+            "random_walk_explains": _random_walk_share(len(checkpoints)),
+            "largest_distance": float(away.norm(dim=1).max()),
+        },
+        (
+            _shadow(obj, 2),
+            f"The plane holds {share[0] + share[1]:.1%} of the path's squared distance from its end; a random walk of "
+            f"{len(checkpoints)} points would show {_random_walk_share(len(checkpoints)):.0%}.",
+            "Checkpoints are projected: the colour under a point is not the loss the run had there "
+            f"(up to {float(away.norm(dim=1).max()):.3g} away from the plane).",
+        ),
+        path.double().cpu(),
+        away.norm(dim=1).double().cpu(),
+    )
+
+
+def eigen_plane(
+    obj: AbstractObjective, *, center: Tensor | None = None, pairs: Eigenpairs | None = None, seed: int = 0
+) -> Plane:
+    """The plane of the two stiffest directions: the top two Hessian eigenvectors at `center`, unit length.
+
+    Parameters
+    ----------
+    pairs: eigenpairs at `center` with the largest first, where they are known already.
+    """
+    center = obj.checked_point(center)
+    if pairs is None:
+        with hessian(obj, center) as operator:
+            pairs = eigenpairs(operator, 2, "largest", seed=seed)
+    if pairs.which == "smallest" or pairs.values.numel() < 2:
+        raise InvalidArgument("pairs must hold at least the two largest eigenvalues")
+    reach = 0.1 * float(center.norm()) or 1.0
+    values = pairs.values[:2].tolist()
+    return Plane(
+        center,
+        pairs.vectors[:, :2],
+        ((-reach, reach),) * 2,
+        "eigenvectors",
+        tuple(f"eigenvector {i + 1} (λ = {values[i]:.4g})" for i in range(2)),
+        {"lambda_1": values[0], "lambda_2": values[1]},
+        (_shadow(obj, 2), "It shows the two stiffest directions, so every other one is flatter."),
+    )
+
+
+def axis_plane(obj: AbstractObjective, axes: tuple[int, int] = (0, 1), domain: Tensor | None = None) -> Plane:
+    """The plane of two coordinates of θ through the point; for two-dimensional surfaces the whole of them.
+
+    Parameters
+    ----------
+    domain: (n, 2) lowest and highest value of each coordinate; one unit around the point when None.
+    """
+    center = obj.point
+    for axis in axes:
+        if not 0 <= axis < obj.size:
+            raise InvalidArgument(f"axes must be below the dimension {obj.size}, got {axis}")
+    directions = torch.zeros(obj.size, 2, dtype=obj.dtype, device=obj.device)
+    directions[axes[0], 0] = directions[axes[1], 1] = 1
+    if domain is None:
+        extent = ((-1.0, 1.0), (-1.0, 1.0))
+    else:
+        low = [float(domain[axis, 0] - center[axis]) for axis in axes]
+        high = [float(domain[axis, 1] - center[axis]) for axis in axes]
+        extent = ((low[0], high[0]), (low[1], high[1]))
+    limits = () if obj.size == 2 else (_shadow(obj, 2),)
+    return Plane(center, directions, extent, "axes", tuple(f"x[{axis}]" for axis in axes), {}, limits)
+
+
+def plane_through(a: Tensor, b: Tensor, c: Tensor) -> Plane:
+    """The plane through three points (n,): a at (0, 0), b at (1, 0), c at (0, 1)."""
+    check_points((a, b, c), ("a", "b", "c"))
+    return Plane(
+        a,
+        torch.stack([b - a, c - a], dim=1),
+        ((-0.25, 1.25),) * 2,
+        "through points",
+        ("from a to b", "from a to c"),
+        {"distance_ab": float((b - a).norm()), "distance_ac": float((c - a).norm())},
+        (f"It is a 2-D shadow of {a.numel():,} dimensions: paths between the points may bend out of it.",),
+        torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64),
+        torch.zeros(3, dtype=torch.float64),
+    )
+
+
+def line_through(a: Tensor, b: Tensor) -> Plane:
+    """The line through two points (n,): a at 0, b at 1."""
+    check_points((a, b), ("a", "b"))
+    return Plane(
+        a,
+        (b - a)[:, None],
+        ((-0.25, 1.25),),
+        "through points",
+        ("from a to b",),
+        {"distance_ab": float((b - a).norm())},
+        ("A barrier on the straight line does not mean that no other path is low.",),
+        torch.tensor([[0.0], [1.0]], dtype=torch.float64),
+        torch.zeros(2, dtype=torch.float64),
+    )
+
+
+def _around(path: Tensor) -> tuple[tuple[float, float], ...]:
+    """A box around the path with a quarter of its larger side as margin."""
+    low, high = path.min(dim=0).values.tolist(), path.max(dim=0).values.tolist()
+    margin = 0.25 * max(h - lo for lo, h in zip(low, high, strict=True))
+    return tuple((lo - margin, h + margin) for lo, h in zip(low, high, strict=True))
+
+
+def _random_walk_share(points: int) -> float:
+    """Share of the squared distance to the end that two principal directions hold of a long random walk.
+
+    In high dimension the Gram matrix of a walk of T steps measured from its end is min(i, j), with eigenvalues
+    1 / (4 sin²((2k−1)π / (4T+2))) and sum T(T+1)/2 (Antognini & Sohl-Dickstein 2018 treat the centred case).
+    """
+    steps = points - 1
+    k = torch.arange(1, 3, dtype=torch.float64)
+    top = 1 / (4 * torch.sin((2 * k - 1) * torch.pi / (4 * steps + 2)) ** 2)
+    return float(top.sum()) / (steps * (steps + 1) / 2)

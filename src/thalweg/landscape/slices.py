@@ -1,0 +1,101 @@
+"""A metric on a grid of points of a line or plane."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from thalweg.errors import InvalidArgument
+from thalweg.landscape.plane import Plane
+from thalweg.objective import AbstractObjective
+from thalweg.store import Run
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+
+@dataclass(frozen=True)
+class Slice:
+    """An evaluated slice.
+
+    values: by metric, an array over the axes, NaN or infinite where the loss is.
+    axes: coordinates along each axis, by name. evaluations: points at which the objective was evaluated now.
+    error: largest relative error of an interpolated point; 0 when every point was evaluated.
+    """
+
+    plane: Plane
+    axes: dict[str, np.ndarray]
+    values: dict[str, np.ndarray]
+    evaluations: int
+    error: float
+
+    @property
+    def dataset(self) -> xr.Dataset:
+        """The slice as labelled arrays, with what the plane is in its attributes."""
+        import xarray as xr
+
+        variables = {name: (tuple(self.axes), array) for name, array in self.values.items()}
+        return xr.Dataset(variables, coords=self.axes, attrs=self.attributes())
+
+    def attributes(self) -> dict[str, Any]:
+        """What the slice is, in plain values."""
+        return {"kind": self.plane.kind, "labels": list(self.plane.labels), "error": self.error} | dict(self.plane.facts)
+
+
+def evaluate(
+    obj: AbstractObjective,
+    plane: Plane,
+    resolution: int | Sequence[int] = 51,
+    span: float = 1.0,
+    rtol: float | None = 0.01,
+    metrics: Sequence[str] = ("loss",),
+    *,
+    run: Run | None = None,
+    grid: str = "slice",
+    progress: Callable[[int, int], None] | None = None,
+) -> Slice:
+    """Evaluate `metrics` of `obj` on a grid over `plane`; every point is evaluated, whatever `rtol` would allow.
+
+    Parameters
+    ----------
+    resolution: points along each axis, at least 3. span: factor on the plane's extent.
+    rtol: relative error that is good enough at a point.
+    metrics: "loss", "accuracy", "gradient_norm".
+    run: a run folder that each point is written to as it is evaluated; points already there are not evaluated.
+    grid: the slice's name in the run folder.
+    progress: called with (points done, points in all).
+
+    Raises
+    ------
+    InvalidArgument: resolution, span, rtol, metrics or grid cannot be used.
+    """
+    if isinstance(metrics, str) or not metrics:
+        raise InvalidArgument(f'metrics must be a list such as ["loss"], got {metrics!r}')
+    if rtol is not None and not rtol >= 0:
+        raise InvalidArgument(f"rtol must be None or not negative, got {rtol}")
+    axes = {name: values.numpy() for name, values in plane.axes(resolution, span).items()}
+    shape = tuple(len(values) for values in axes.values())
+    known = {} if run is None else run.points(grid)
+    found = {name: np.full(shape, np.nan) for name in metrics}
+    indices = list(itertools.product(*map(range, shape)))
+    evaluations = 0
+    for done, index in enumerate(indices):
+        values = known.get(index)
+        if values is None or any(name not in values for name in metrics):
+            coordinates = [axis[i] for axis, i in zip(axes.values(), index, strict=True)]
+            with obj.at(plane.at(coordinates)) as here:
+                values = here.values(metrics)
+            evaluations += 1
+            if run is not None:
+                run.put_point(grid, index, values)
+        for name in metrics:
+            found[name][index] = values[name]
+        if progress is not None:
+            progress(done + 1, len(indices))
+    return Slice(plane, axes, found, evaluations, 0.0)

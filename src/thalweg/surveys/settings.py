@@ -1,0 +1,46 @@
+"""What a survey measures, and how closely."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from thalweg.errors import InvalidArgument
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers that a survey's results depend on, besides its target.
+
+    resolution: points along each axis of a plane; line_resolution: along a line.
+    span: factor on the extent of each slice; normalization: of the random directions.
+    k, tol: eigenpairs (half from each end) and their residual relative to the largest.
+    trace_rtol: relative standard error of the trace. probes, steps: of the spectral density.
+    rho: radius of the sharpness measures, in units of θ. seed: of every random choice.
+    """
+
+    seed: int = 0
+    resolution: int = 41
+    line_resolution: int = 101
+    span: float = 1.0
+    normalization: str = "filter"
+    k: int = 10
+    tol: float = 1e-3
+    trace_rtol: float = 0.05
+    probes: int = 8
+    steps: int = 48
+    rho: float = 0.05
+
+    def __post_init__(self) -> None:
+        at_least = {"resolution": 3, "line_resolution": 3, "k": 1, "probes": 2, "steps": 1, "seed": 0}
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise InvalidArgument(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name in ("span", "tol", "trace_rtol", "rho"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise InvalidArgument(f"{name} must be positive and finite, got {value}")
+        if self.normalization not in ("filter", "layer", "model", "none"):
+            raise InvalidArgument(
+                f"normalization must be filter, layer, model or none, got {self.normalization!r}"
+            )

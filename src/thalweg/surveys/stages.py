@@ -1,0 +1,287 @@
+"""The measurements of a survey, each from the objective and what earlier ones left in the run folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thalweg.curvature import (
+    Eigenpairs,
+    SymmetricOperator,
+    classify,
+    eigenpairs,
+    hessian,
+    sharpness,
+    spectral_density,
+    stable_rate,
+    trace,
+)
+from thalweg.landscape import (
+    Plane,
+    axis_plane,
+    eigen_plane,
+    evaluate,
+    line_through,
+    random_plane,
+    trajectory_plane,
+)
+from thalweg.objective import Objective
+from thalweg.store import Run
+from thalweg.surfaces import Surface
+from thalweg.surveys.settings import Settings
+from thalweg.surveys.subject import Subject, path_points
+
+Advance = Callable[[int, int], None]
+
+
+@dataclass
+class Survey:
+    """A survey under way: the subject, how closely to look, where results go, and whom to tell of progress."""
+
+    subject: Subject
+    settings: Settings
+    run: Run
+    advance: Advance | None = None
+    _operator: SymmetricOperator | None = None
+
+    @property
+    def operator(self) -> SymmetricOperator:
+        """The Hessian at the point, its linearization shared by all measurements."""
+        if self._operator is None:
+            self._operator = hessian(self.subject.objective, self.subject.theta)
+        return self._operator
+
+    def pairs(self) -> Eigenpairs:
+        """The eigenpairs as the run folder holds them."""
+        found: Any = self.run.result("eigenpairs")
+        arrays = self.run.tensors("eigenvectors")
+        assert found is not None and arrays is not None, "the eigenpairs are measured before they are used"
+        like = self.subject.objective.point
+        return Eigenpairs(
+            torch.tensor(found["values"]).to(like),
+            torch.from_numpy(arrays["vectors"]).to(like),
+            torch.tensor(found["residuals"]).to(like),
+            torch.tensor(found["converged"]),
+            found["products"],
+            "both",
+        )
+
+    def close(self) -> None:
+        """Free the linearization."""
+        if self._operator is not None:
+            self._operator.close()
+
+
+def quality(survey: Survey) -> dict[str, Any]:
+    """Loss and accuracy on training and test data, with their standard errors."""
+    subject = survey.subject
+    if not isinstance(subject.objective, Objective):
+        loss = float(subject.objective.loss(subject.theta))
+        return {"train": {"loss": {"value": loss, "stderr": 0.0, "samples": None}}}
+    found: dict[str, Any] = {}
+    for name, objective in (("train", subject.objective), ("test", subject.test)):
+        if objective is not None:
+            with objective.at(subject.theta) as here:
+                found[name] = {key: asdict(value) for key, value in here.measure(subject.metrics).items()}
+    return found
+
+
+def gradient(survey: Survey) -> dict[str, Any]:
+    """The gradient's norm and the point's."""
+    assert survey.operator.here is not None
+    norm = float(survey.operator.here.gradient().norm())
+    return {"norm": norm, "point_norm": float(survey.subject.theta.norm())}
+
+
+def extreme_eigenpairs(survey: Survey) -> dict[str, Any]:
+    """The top and bottom eigenpairs; their vectors go to the run's tensors "eigenvectors"."""
+    k = min(survey.settings.k, survey.subject.objective.size)
+    pairs = eigenpairs(survey.operator, k, "both", survey.settings.tol, seed=survey.settings.seed)
+    survey.run.put_tensors("eigenvectors", {"vectors": pairs.vectors.contiguous()})
+    return {
+        "values": pairs.values.tolist(),
+        "residuals": pairs.residuals.tolist(),
+        "converged": pairs.converged.tolist(),
+        "products": pairs.products,
+        "tol": survey.settings.tol,
+    }
+
+
+def hessian_trace(survey: Survey) -> dict[str, Any]:
+    """The Hessian's trace with its standard error."""
+    pairs = survey.pairs()
+    # Of an indefinite Hessian the trace can cancel: an error small against the spectrum's edge is good enough.
+    atol = 0.02 * float(pairs.values.abs().max())
+    return asdict(trace(survey.operator, rtol=survey.settings.trace_rtol, atol=atol, seed=survey.settings.seed))
+
+
+def density(survey: Survey) -> dict[str, Any]:
+    """The spectral density with its band, and what follows from it."""
+    settings = survey.settings
+    found = spectral_density(survey.operator, settings.probes, settings.steps, seed=settings.seed)
+    return {
+        "grid": found.grid.tolist(),
+        "density": found.density.tolist(),
+        "stderr": found.stderr.tolist(),
+        "width": found.width,
+        "size": found.size,
+        "probes": settings.probes,
+        "steps": settings.steps,
+        "products": found.products,
+        "moments": [asdict(moment) for moment in found.moments],
+        "fraction_negative": asdict(found.fraction_negative),
+    }
+
+
+def classification(survey: Survey) -> dict[str, Any]:
+    """What kind of point it is, with the evidence."""
+    subject = survey.subject
+    found = classify(subject.objective, subject.theta, pairs=survey.pairs())
+    return asdict(found) | {"text": str(found)}
+
+
+def sharpnesses(survey: Survey) -> list[dict[str, Any]]:
+    """Sharpness by one-step ascent and by random directions; λmax and the trace are stages of their own."""
+    subject, settings = survey.subject, survey.settings
+    kinds = ("sam", "average")
+    return [
+        asdict(sharpness(subject.objective, kind, subject.theta, rho=settings.rho, seed=settings.seed))
+        for kind in kinds
+    ]
+
+
+def stability(survey: Survey) -> dict[str, Any]:
+    """The largest stable rate of the optimizer that was used, or of gradient descent, against the rate used."""
+    pairs, training = survey.pairs(), survey.subject.training
+    known = training is not None and training.optimizer in ("sgd", "momentum", "nesterov")
+    optimizer = training.optimizer if training is not None and known else "sgd"
+    momentum = training.momentum if training is not None and known else 0.0
+    edge = stable_rate(float(pairs.values[0]), float(pairs.residuals[0]), optimizer, momentum)
+    used = training.lr if training is not None and known else None
+    ratio = None if used is None else used / edge.rate
+    return asdict(edge) | {"optimizer": optimizer, "used": used, "ratio": ratio}
+
+
+def slice_line(survey: Survey) -> dict[str, Any]:
+    """A line: random and normalized for a model, from start to end for a surface."""
+    subject, settings = survey.subject, survey.settings
+    if isinstance(subject.objective, Surface):
+        return _slice(survey, "line", "From the start to the point reached", line_through(subject.path[0], subject.theta))
+    line = _random(survey, 1)
+    return _slice(survey, "line", f"Along a random direction, {settings.normalization}-normalized", line)
+
+
+def slice_random(survey: Survey) -> dict[str, Any]:
+    """A plane along two random directions; of a two-dimensional surface, all of it."""
+    subject, settings = survey.subject, survey.settings
+    if isinstance(subject.objective, Surface) and subject.objective.size == 2:
+        plane = axis_plane(subject.objective, domain=subject.objective.domain)
+        return _slice(survey, "random", "The surface with the path down", plane, subject.path)
+    title = f"Plane of two random directions, {settings.normalization}-normalized"
+    return _slice(survey, "random", title, _random(survey, 2))
+
+
+def slice_trajectory(survey: Survey) -> dict[str, Any] | None:
+    """The plane that holds most of the training path; None when there is no path that spans one."""
+    subject = survey.subject
+    points = path_points(subject.path)
+    if len(points) < 3 or subject.objective.size == 2:
+        return None
+    plane = trajectory_plane(subject.objective, points)
+    return _slice(survey, "trajectory", "Plane of the training path (principal directions)", plane, points)
+
+
+def slice_eigen(survey: Survey) -> dict[str, Any] | None:
+    """The plane of the two stiffest directions."""
+    subject = survey.subject
+    if subject.objective.size <= 2:
+        return None
+    # Half of the pairs are from the bottom; the two largest come first.
+    plane = eigen_plane(subject.objective, center=subject.theta, pairs=survey.pairs())
+    return _slice(survey, "eigen", "Plane of the two stiffest directions", plane)
+
+
+def _random(survey: Survey, dim: int) -> Plane:
+    subject, settings = survey.subject, survey.settings
+    one_dimensional = all(block.kind == "vector" for block in subject.objective.blocks)
+    return random_plane(
+        subject.objective,
+        "none" if one_dimensional else settings.normalization,  # pyright: ignore[reportArgumentType] - checked by Settings
+        settings.seed,
+        center=subject.theta,
+        dim=dim,
+    )
+
+
+def _slice(
+    survey: Survey, grid: str, title: str, plane: Plane, path: list[Tensor] | None = None
+) -> dict[str, Any]:
+    subject, settings = survey.subject, survey.settings
+    resolution = settings.line_resolution if plane.dim == 1 else settings.resolution
+    found = evaluate(
+        subject.objective,
+        plane,
+        resolution,
+        settings.span,
+        metrics=subject.metrics,
+        run=survey.run,
+        grid=grid,
+        progress=survey.advance,
+    )
+    described: dict[str, Any] = {
+        "title": title,
+        "axes": {name: values.tolist() for name, values in found.axes.items()},
+        "metrics": list(subject.metrics),
+        "kind": plane.kind,
+        "labels": list(plane.labels),
+        "facts": dict(plane.facts),
+        "limits": list(plane.limits),
+        "evaluations": math.prod(len(axis) for axis in found.axes.values()),
+        "error": found.error,
+        "path": None,
+        "distances": None,
+        "path_loss": None,
+    }
+    if path is not None:
+        coordinates, distances = plane.project(torch.stack(path))
+        described["path"] = coordinates.tolist()
+        described["distances"] = distances.tolist()
+        described["path_loss"] = _path_losses(survey, path)
+    elif plane.path is not None:
+        described["path"] = plane.path.tolist()
+    return described
+
+
+def _path_losses(survey: Survey, path: list[Tensor]) -> list[float]:
+    """The true loss at each point of the path, kept point by point like a slice's."""
+    known = survey.run.points("path")
+    losses: list[float] = []
+    for i, theta in enumerate(path):
+        values = known.get((i,))
+        if values is None:
+            values = {"loss": float(survey.subject.objective.loss(theta))}
+            survey.run.put_point("path", (i,), values)
+        losses.append(values["loss"])
+    return losses
+
+
+STAGES: dict[str, tuple[str, Callable[[Survey], Any]]] = {
+    "quality": ("losses and accuracies", quality),
+    "gradient": ("gradient", gradient),
+    "eigenpairs": ("extreme eigenpairs", extreme_eigenpairs),
+    "trace": ("trace", hessian_trace),
+    "density": ("spectral density", density),
+    "classification": ("kind of critical point", classification),
+    "sharpness": ("sharpness", sharpnesses),
+    "stability": ("largest stable rate", stability),
+    "slice.line": ("slice along a line", slice_line),
+    "slice.random": ("slice along a random plane", slice_random),
+    "slice.trajectory": ("slice along the training path", slice_trajectory),
+    "slice.eigen": ("slice along eigenvectors", slice_eigen),
+}
+"""Name of the result, what it is called on the screen, and what computes it; in this order."""

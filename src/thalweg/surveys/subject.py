@@ -1,0 +1,164 @@
+"""The objective under survey at the point that was reached, and the path that led there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from thalweg.errors import InvalidArgument
+from thalweg.objective import AbstractObjective, Objective
+from thalweg.problems import Training
+from thalweg.store import Run, load_checkpoint, load_trajectory
+from thalweg.surfaces import Surface
+from thalweg.surveys.descent import descend_to_minimum
+from thalweg.surveys.target import Target
+from thalweg.surveys.training import Advance, checkpoints, train
+
+
+@dataclass
+class Subject:
+    """What is measured: `objective` at `theta` (n,), held-out data in `test`, and the `path` of points (n,) to it."""
+
+    target: Target
+    objective: AbstractObjective
+    test: Objective | None
+    metrics: tuple[str, ...]
+    training: Training | None
+    given: list[dict[str, Tensor]] = field(default_factory=list[dict[str, Tensor]])
+    source: str = "the model's own point"
+    theta: Tensor = field(default_factory=lambda: torch.empty(0))
+    path: list[Tensor] = field(default_factory=list[Tensor])
+
+    @property
+    def model(self) -> nn.Module | None:
+        """The model behind the objective, None for a surface."""
+        return self.objective.model if isinstance(self.objective, Objective) else None
+
+    def identity(self) -> dict[str, Any]:
+        """Settings that tell this subject from another: data, architecture, loss, starting weights, training."""
+        start = hashlib.sha256(self.objective.point.cpu().double().numpy().tobytes())
+        for state in self.given:
+            for name, tensor in state.items():
+                start.update(name.encode() + tensor.double().numpy().tobytes())
+        training = None if self.training is None else vars(self.training).copy()
+        return {
+            "target": self.target.name,
+            "objective": self.objective.fingerprint(),
+            "start": start.hexdigest(),
+            "training": training,
+        }
+
+    def arrive(self, run: Run, seed: int, advance: Advance | None = None) -> dict[str, Any]:
+        """Train, descend or stay, and set `theta` and `path`; what is in `run` already is not done again."""
+        if isinstance(self.objective, Surface):
+            points, how = descend_to_minimum(self.objective)
+            self.path, self.theta = list(points), points[-1]
+            return how
+        assert isinstance(self.objective, Objective)
+        if self.training is not None and self.target.problem is not None:
+            how = train(
+                self.target.problem, self.objective.model, run, self.training, seed=seed, advance=advance
+            )
+            states = checkpoints(run)
+        else:
+            how, states = {"source": self.source}, self.given
+        self.theta = self.objective.point
+        self.path = [self.objective.flatten(state) for state in states]
+        return how
+
+
+def make_subject(
+    target: Target,
+    *,
+    seed: int = 0,
+    training: Training | None = None,
+    checkpoint: str | Path | None = None,
+    trajectory: str | Path | None = None,
+) -> Subject:
+    """Build the model and its objectives; with a `checkpoint`, at its weights.
+
+    Parameters
+    ----------
+    checkpoint: a safetensors or weights-only file, or a folder that `thalweg train` wrote.
+    trajectory: a folder of checkpoint files in natural order, or one that `thalweg train` wrote.
+
+    Raises
+    ------
+    InvalidArgument: weights that do not fit (the names are given), or weights for a surface.
+    """
+    if isinstance(target.objective, Surface):
+        if checkpoint or trajectory:
+            raise InvalidArgument(f"checkpoint and trajectory are for models; {target.name} is a surface")
+        return Subject(target, target.objective, None, ("loss",), None)
+    metrics: tuple[str, ...]
+    if target.problem is not None:
+        model = target.problem.make_model(seed)
+        objective = target.problem.train_objective(model)
+        test = None if target.problem.test is None else target.problem.test_objective(model)
+        metrics = target.problem.metrics
+    else:
+        assert target.objective is not None
+        objective, test = target.objective, target.test
+        metrics = _known_metrics(objective)
+    subject = Subject(target, objective, test, metrics, training or (target.problem and target.problem.training))
+    if target.problem is None or checkpoint or trajectory:
+        subject.training = None
+    _load(subject, checkpoint, trajectory)
+    return subject
+
+
+def _load(subject: Subject, checkpoint: str | Path | None, trajectory: str | Path | None) -> None:
+    if not checkpoint and not trajectory:
+        return
+    objective = subject.objective
+    if not isinstance(objective, Objective):
+        raise InvalidArgument(f"checkpoint and trajectory need a model, {subject.target.name} has none")
+    if trajectory:
+        subject.given = _states(trajectory)
+        for state in subject.given:
+            objective.flatten(state)
+    final = _states(checkpoint)[-1] if checkpoint else subject.given[-1]
+    objective.flatten(final)
+    extra = [name for name in final if name not in objective.model.state_dict()]
+    if extra:
+        raise InvalidArgument(f"checkpoint holds {', '.join(extra[:4])}, which the model has not")
+    objective.model.load_state_dict(final, strict=False)
+    subject.source = f"checkpoint {checkpoint or trajectory}"
+
+
+def _states(path: str | Path) -> list[dict[str, Tensor]]:
+    """The weights in a file, in a folder of files, or in a run folder."""
+    place = Path(path)
+    if (place / "run.sqlite").is_file():
+        with Run.read(place) as run:
+            found = checkpoints(run)
+        if not found:
+            raise InvalidArgument(f"{place} holds a run without weights: give one that trained a model")
+        return found
+    if place.is_dir():
+        return [state for _, state in load_trajectory(place)]
+    return [load_checkpoint(place)]
+
+
+def _known_metrics(objective: AbstractObjective) -> tuple[str, ...]:
+    """Loss, and accuracy where the outputs are class scores."""
+    with objective.at() as here:
+        try:
+            here.values(("accuracy",))
+        except InvalidArgument:
+            return ("loss",)
+    return ("loss", "accuracy")
+
+
+def path_points(path: Sequence[Tensor], most: int = 200) -> list[Tensor]:
+    """At most `most` points of the path, evenly spread and with its ends."""
+    if len(path) <= most:
+        return list(path)
+    chosen = torch.linspace(0, len(path) - 1, most).round().long().unique().tolist()
+    return [path[i] for i in chosen]

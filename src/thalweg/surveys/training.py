@@ -1,0 +1,156 @@
+"""Training a problem epoch by epoch into a run folder, from which it goes on after an interruption."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from thalweg.objective import Objective
+from thalweg.objective.preserved import preserved_rng
+from thalweg.problems import Problem, Training
+from thalweg.store import Run
+from thalweg.surveys.minibatches import minibatches
+
+Advance = Callable[[int, int], None]
+
+
+def train(
+    problem: Problem,
+    model: nn.Module,
+    run: Run,
+    training: Training | None = None,
+    *,
+    seed: int = 0,
+    advance: Advance | None = None,
+) -> dict[str, Any]:
+    """Train `model` in place and return what was done; a run that already holds epochs continues after them.
+
+    Each epoch leaves in `run` a row of the series "training" (losses and accuracies in evaluation mode, at the
+    epoch's end), the weights as tensors "epoch-0001" and the optimizer's state. A loss that is no longer finite
+    ends the training; the model is then left at the last epoch before.
+
+    The result equals that of an unbroken run: batches and dropout depend on `seed` and the epoch alone.
+    """
+    training = training or problem.training
+    train_objective = problem.train_objective(model)
+    test_objective = None if problem.test is None else problem.test_objective(model)
+    optimizer = training.torch_optimizer(p for p in model.parameters() if p.requires_grad)
+    modes = [(module, module.training) for module in model.modules()]
+    begun = _restore(run, model, optimizer)
+    if begun is None:
+        begun = 0
+        _record(run, 0, problem, train_objective, test_objective, training.lr)
+        _save(run, 0, model, optimizer)
+    diverged = _diverged(run)
+    model.train()
+    try:
+        for epoch in range(begun + 1, training.epochs + 1):
+            if diverged:
+                break
+            diverged = not _epoch(problem, train_objective, optimizer, training, seed, epoch)
+            if diverged:
+                _restore(run, model, optimizer)
+                run.put_row("training", epoch, {"loss": math.nan})
+                break
+            _record(run, epoch, problem, train_objective, test_objective, training.lr)
+            _save(run, epoch, model, optimizer)
+            if advance is not None:
+                advance(epoch, training.epochs)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter in model.parameters():
+            parameter.grad = None
+    finished = len(checkpoints(run)) - 1
+    steps = math.ceil(train_objective.samples / training.batch_size) * finished
+    return {"source": "trained here", "steps": steps, "diverged": diverged} | asdict(training)
+
+
+def checkpoints(run: Run) -> list[dict[str, Tensor]]:
+    """The weights after each epoch, the initial ones first, as state dictionaries."""
+    names = sorted(name for name in run.tensor_names() if name.startswith("epoch-"))
+    return [_tensors(run, name) for name in names]
+
+
+def _epoch(
+    problem: Problem,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    training: Training,
+    seed: int,
+    epoch: int,
+) -> bool:
+    """One pass over the training data; False as soon as the loss is not finite."""
+    module = objective.module
+    with preserved_rng():
+        torch.manual_seed(seed * 1_000_003 + epoch)
+        for batch in minibatches(problem.train, training.batch_size, seed, epoch):
+            optimizer.zero_grad()
+            loss = module(tree_map(objective.batches.placed, batch))
+            if not math.isfinite(float(loss.detach())):
+                return False
+            loss.backward()
+            optimizer.step()
+    return all(bool(torch.isfinite(p).all()) for p in module.parameters())
+
+
+def _record(
+    run: Run, epoch: int, problem: Problem, train: Objective, test: Objective | None, lr: float
+) -> None:
+    row = {"lr": lr} | train.at().values(problem.metrics)
+    if test is not None:
+        row |= {f"test_{name}": value for name, value in test.at().values(problem.metrics).items()}
+    run.put_row("training", epoch, row)
+
+
+def _diverged(run: Run) -> bool:
+    rows = run.series("training")
+    return bool(rows) and not math.isfinite(rows[-1]["loss"])
+
+
+def _save(run: Run, epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    # The latest state is written last: with it the epoch counts as done.
+    run.put_tensors(f"epoch-{epoch:04d}", _unshared(model))
+    state = {
+        f"optimizer.{index}.{key}": torch.as_tensor(value)
+        for index, entries in optimizer.state_dict()["state"].items()
+        for key, value in entries.items()
+        if value is not None
+    }
+    run.put_tensors("latest", {"epoch": torch.tensor(epoch)} | state)
+
+
+def _restore(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer) -> int | None:
+    """Put the model and optimizer where the last finished epoch left them; its number, None if there is none."""
+    if "latest" not in run.tensor_names():
+        return None
+    latest = _tensors(run, "latest")
+    epoch = int(latest.pop("epoch"))
+    model.load_state_dict(_tensors(run, f"epoch-{epoch:04d}"), strict=False)
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in latest.items():
+        _, index, key = name.split(".", 2)
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return epoch
+
+
+def _tensors(run: Run, name: str) -> dict[str, Tensor]:
+    return {key: torch.from_numpy(array) for key, array in (run.tensors(name) or {}).items()}
+
+
+def _unshared(model: nn.Module) -> dict[str, Tensor]:
+    """The state dictionary with each shared tensor once, under its first name."""
+    seen: set[int] = set()
+    kept: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            kept[name] = tensor.detach()
+    return kept
