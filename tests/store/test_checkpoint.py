@@ -130,7 +130,7 @@ def test_a_trajectory_is_in_natural_order(tmp_path):
 
 def test_a_trajectory_needs_two_files(tmp_path):
     torch.save({"w": torch.ones(1)}, tmp_path / "one.pt")
-    with pytest.raises(MissingData, match="at least 2 checkpoint files .*found 1"):
+    with pytest.raises(MissingData, match=r"at least 2 checkpoint files .*found 1"):
         load_trajectory(tmp_path)
     with pytest.raises(MissingData, match="is no folder"):
         load_trajectory(tmp_path / "absent")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,9 @@ while True:
 
 
 def start(code, folder):
-    return subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
 
 def open_run(folder, **options):
@@ -98,17 +101,31 @@ def test_a_reader_follows_a_writer(tmp_path):
             assert len(reader.points("loss")) == i + 1
 
 
+def test_threads_share_a_run(tmp_path):
+    with open_run(tmp_path / "a") as run:
+
+        def write(column):
+            for i in range(200):
+                run.put_point("loss", (i, column), {"loss": float(i)})
+                assert run.points("loss")[i, column] == {"loss": float(i)}
+
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(write, range(2)))
+        assert run.evaluations("loss") == 400
+
+
 def test_a_full_disk_keeps_what_was_written(tmp_path):
     with open_run(tmp_path / "a") as run:
         run.put_point("loss", (0,), {"loss": 0.0})
         pages = run._database.execute("PRAGMA page_count")[0][0]
         run._database.execute(f"PRAGMA max_page_count = {pages + 5}")
         written = 1
-        with pytest.raises(ThalwegError) as full:
+        with pytest.raises(ThalwegError) as full:  # noqa: PT012
             for written in range(1, 10_000):
                 run.put_point("loss", (written,), {"loss": float(written)})
         assert str(full.value) == (
-            f"the disk holding {run.path} is full: free space and run the same command again; {written} points are kept"
+            f"the disk holding {run.path} is full: free space and run the same command again; "
+            f"{written} points are kept"
         )
         run._database.execute("PRAGMA max_page_count = 1000000")
         run.put_point("loss", (written,), {"loss": float(written)})
@@ -126,7 +143,7 @@ def test_a_full_disk_keeps_the_old_tensors(tmp_path, monkeypatch):
         run.put_tensors("point", {"theta": np.ones(3)})
         with monkeypatch.context() as patch:
             patch.setattr(Path, "write_bytes", no_room)
-            with pytest.raises(ThalwegError, match="is full: free space.*; 0 points are kept"):
+            with pytest.raises(ThalwegError, match=r"is full: free space.*; 0 points are kept"):
                 run.put_tensors("point", {"theta": np.zeros(3)})
         assert run.tensors("point")["theta"].tolist() == [1, 1, 1]
         assert [entry.name for entry in (run.path / "tensors").iterdir()] == ["point.safetensors"]
@@ -193,7 +210,7 @@ def test_a_newer_schema_is_refused(tmp_path):
         connection.execute("PRAGMA user_version = 99")
     connection.close()
     for opening in (open_run, Run.read):
-        with pytest.raises(ThalwegError, match="newer Thalweg .schema 99.*upgrade"):
+        with pytest.raises(ThalwegError, match=r"newer Thalweg \(schema 99.*upgrade"):
             opening(tmp_path / "a")
 
 

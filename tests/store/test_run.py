@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from thalweg.errors import InvalidArgument, MissingData, RunConflict, ThalwegError
@@ -77,6 +77,8 @@ def test_a_new_run_knows_what_it_is(run, tmp_path):
         assert (reader.kind, reader.settings, reader.created) == (run.kind, run.settings, run.created)
 
 
+# No deadline: how long a commit takes is the disk's affair.
+@settings(deadline=None)
 @given(value=json_values)
 def test_results_round_trip(shared, value):
     shared.put_result("value", value, seconds=1.5)
@@ -85,6 +87,7 @@ def test_results_round_trip(shared, value):
     assert shared.seconds()["value"] == 1.5
 
 
+@settings(deadline=None)
 @given(index=st.lists(st.integers(0, 10**6), min_size=1, max_size=2).map(tuple), loss=floats, norm=floats)
 def test_points_round_trip(shared, index, loss, norm):
     before = shared.evaluations("loss")
@@ -93,6 +96,7 @@ def test_points_round_trip(shared, index, loss, norm):
     assert shared.evaluations("loss") == before + 1
 
 
+@settings(deadline=None)
 @given(rows=st.dictionaries(st.integers(-(2**63), 2**63 - 1), floats, min_size=1, max_size=5))
 def test_series_come_sorted_by_step(shared, rows):
     name = f"series-{abs(hash(str(rows)))}"

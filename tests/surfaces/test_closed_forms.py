@@ -102,6 +102,6 @@ def test_loss_gradient_and_hessian(surface, expression, scattered):
     for computed, symbolic in quantities:
         exact = sp.lambdify(variables, symbolic, "math")
         reference = torch.stack([torch.tensor(exact(*p), dtype=torch.float64) for p in points.tolist()])
-        # About a hundred operations round by eps of their largest term each: 2e-14, and there is cancellation.
+        # About a hundred operations round by eps of their largest term each: 2e-14; some cancel.
         scale = float(reference.abs().max())
         torch.testing.assert_close(computed(points), reference, rtol=0, atol=1e-12 * scale)

@@ -93,13 +93,13 @@ def test_goe_fills_the_semicircle():
 
 
 def test_goe_entries_have_the_stated_variances():
-    matrices = torch.stack([surfaces.goe(3, seed).hessian() for seed in range(600)])
-    # A variance from 600 draws is right to √(2/600) = 5.8 % (one standard error), from the three pooled
-    # entries of each kind to 3.3 %; four of those.
+    matrices = torch.stack([surfaces.goe(3, seed).hessian() for seed in range(300)])
+    # A variance from 300 draws is right to √(2/300) = 8.2 % (one standard error), from the three pooled
+    # entries of each kind to 4.7 %; four of those.
     diagonal = matrices.diagonal(dim1=1, dim2=2)
     beside = matrices[:, [0, 0, 1], [1, 2, 2]]
-    assert float(diagonal.square().mean()) == pytest.approx(2 / 3, rel=0.14)
-    assert float(beside.square().mean()) == pytest.approx(1 / 3, rel=0.14)
+    assert float(diagonal.square().mean()) == pytest.approx(2 / 3, rel=0.19)
+    assert float(beside.square().mean()) == pytest.approx(1 / 3, rel=0.19)
 
 
 def test_goe_refuses_nonsense():

@@ -213,5 +213,11 @@ def test_a_surface_of_ones_own_is_checked():
         _ = wrong.critical_points
 
 
+def test_parameters_make_the_same_surface(surface):
+    again = surfaces.get(surface.name, **surface.parameters)
+    assert again.fingerprint() == surface.fingerprint()
+    torch.testing.assert_close(again.point, surface.point, rtol=0, atol=0)
+
+
 def test_repr_is_the_call():
     assert repr(surfaces.rosenbrock(b=10)) == "rosenbrock(dim=2, a=1.0, b=10.0)"

@@ -55,11 +55,11 @@ class SpectralDensity:
 
     @property
     def fraction_negative(self) -> Statistic:
-        """Share of eigenvalues below zero by more than the quadrature's rounding.
+        """Share of eigenvalues below minus a thousandth of the largest in magnitude.
 
-        Nodes within 1e-6 (float32 products) of the largest in magnitude count as zero.
+        Nearer to zero the quadrature's nodes stand for clusters of eigenvalues of both signs.
         """
-        cut = -1e-6 * max(float(nodes.abs().max()) for nodes in self.nodes)
+        cut = -1e-3 * max(float(nodes.abs().max()) for nodes in self.nodes)
         return _over_probes([float(w[n < cut].sum()) for n, w in zip(self.nodes, self.weights, strict=True)])
 
 

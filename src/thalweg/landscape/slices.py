@@ -84,18 +84,15 @@ def evaluate(
     known = {} if run is None else run.points(grid)
     found = {name: np.full(shape, np.nan) for name in metrics}
     indices = list(itertools.product(*map(range, shape)))
-    evaluations = 0
-    for done, index in enumerate(indices):
-        values = known.get(index)
-        if values is None or any(name not in values for name in metrics):
+    missing = [index for index in indices if any(name not in known.get(index, {}) for name in metrics)]
+    with obj.evaluator(metrics, len(indices)) as evaluator:
+        for done, index in enumerate(missing, start=len(indices) - len(missing)):
             coordinates = [axis[i] for axis, i in zip(axes.values(), index, strict=True)]
-            with obj.at(plane.at(coordinates)) as here:
-                values = here.values(metrics)
-            evaluations += 1
+            known[index] = evaluator(plane.at(coordinates))
             if run is not None:
-                run.put_point(grid, index, values)
-        for name in metrics:
-            found[name][index] = values[name]
-        if progress is not None:
-            progress(done + 1, len(indices))
-    return Slice(plane, axes, found, evaluations, 0.0)
+                run.put_point(grid, index, known[index])
+            if progress is not None:
+                progress(done + 1, len(indices))
+    for index, name in itertools.product(indices, metrics):
+        found[name][index] = known[index][name]
+    return Slice(plane, axes, found, len(missing), 0.0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -140,6 +141,18 @@ class AbstractObjective(ABC):
         """The generalized Gauss-Newton matrix at θ times v, for v of shape (n,) or (n, k)."""
         with self.at(theta) as here:
             return here.ggnvp(v)
+
+    @contextmanager
+    def evaluator(
+        self, metrics: Sequence[str] = ("loss",), points: int = 1
+    ) -> Iterator[Callable[[Tensor], dict[str, float]]]:
+        """A function from θ (n,) to its metrics, for `points` points to come."""
+
+        def values(theta: Tensor) -> dict[str, float]:
+            with self.at(theta) as here:
+                return here.values(metrics)
+
+        yield values
 
     def checked_point(self, theta: Tensor | None) -> Tensor:
         """θ as a detached vector of this objective's dtype and device, or a clear error."""

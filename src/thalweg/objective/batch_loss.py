@@ -19,7 +19,10 @@ ModelOutputs: TypeAlias = Callable[[nn.Module, Batch], tuple[Tensor, Any]]
 
 
 class BatchLoss(nn.Module):
-    """The mean loss of `model` on a batch; `forward(batch)` gives it, so that parameters can be swapped.
+    """The mean loss of `model` on a batch, and what else can be read off its output.
+
+    `forward(batch, quantity)` gives `quantity(self, batch)`, the mean loss when None: whatever is computed in one
+    call of the module can be computed at other parameters by `torch.func.functional_call`.
 
     Parameters
     ----------
@@ -48,7 +51,11 @@ class BatchLoss(nn.Module):
         self.outputs = outputs
         self.summed = getattr(loss_fn, "reduction", "mean") == "sum"
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch, quantity: Callable[[BatchLoss, Batch], Any] | None = None) -> Any:
+        """`quantity` of this module and the batch, the mean loss when None."""
+        return self.mean_loss(batch) if quantity is None else quantity(self, batch)
+
+    def mean_loss(self, batch: Batch) -> Tensor:
         """Mean loss of the batch, shape ()."""
         if self.batch_loss is not None:
             loss = self.batch_loss(self.model, batch)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from thalweg.errors import InvalidArgument
 from thalweg.objective.abstract import Here
+from thalweg.objective.batch_loss import BatchLoss
 from thalweg.objective.batches import Batch, Batches
 from thalweg.objective.batchnorm import recalibrated
 from thalweg.objective.linearization import (
@@ -100,22 +101,29 @@ class ModelHere(Here):
         self._kept.clear()
         self._held = 0.0
 
-    def batch_output(self, batch: Batch) -> tuple[Tensor, object]:
-        """The model's output on one batch at θ and its target."""
-        return self.objective.batch_output_at(self.theta, batch, self._batchnorm_statistics())
+    def sum(self, quantity: Callable[[BatchLoss, Batch], Tensor]) -> Tensor:
+        """The weighted sum over all batches of a quantity of the model at θ, without derivatives."""
+        return self._sum(
+            lambda _, batch: self.objective.at_batch(self.theta, batch, self._batchnorm_statistics(), quantity),
+            derivatives=False,
+        )
 
     def _batch_loss(self, batch: Batch) -> Loss:
         statistics = self._batchnorm_statistics()
-        return lambda theta: self.objective.batch_loss_at(theta, batch, statistics)
+        return lambda theta: self.objective.at_batch(theta, batch, statistics)
 
     def _gauss_newton(self, batch: Batch) -> Products:
         objective, module = self.objective, self.objective.module
-        output, target = self.batch_output(batch)
+        statistics = self._batchnorm_statistics()
+
+        def output_target(theta: Tensor) -> tuple[Tensor, object]:
+            return objective.at_batch(theta, batch, statistics, BatchLoss.output_target)
+
+        output, target = output_target(self.theta)
         if module.batch_loss is not None and module.loss_fn is None:
             _check_guess(module.output_loss(output, target), self._batch_loss(batch)(self.theta))
-        statistics = self._batchnorm_statistics()
         return KeptGaussNewton(
-            lambda theta: objective.batch_output_at(theta, batch, statistics)[0],
+            lambda theta: output_target(theta)[0],
             lambda z: module.output_loss(z, target),
             self.theta,
         )
@@ -161,7 +169,7 @@ class ModelHere(Here):
                     self._statistics = recalibrated(
                         objective.module,
                         objective.batches,
-                        lambda batch, buffers: objective.batch_loss_at(self.theta, batch, buffers),
+                        lambda batch, buffers: objective.at_batch(self.theta, batch, buffers),
                     )
         return self._statistics
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from thalweg.errors import InvalidArgument
+from thalweg.objective.batch_loss import BatchLoss
 from thalweg.objective.batches import Batch, batch_size
 
 if TYPE_CHECKING:
@@ -43,23 +44,29 @@ def values(here: ModelHere, metrics: Sequence[str]) -> dict[str, float]:
     without classes.
     """
     check_metrics(metrics)
+    forward = [name for name in metrics if name != "gradient_norm"]
     found: dict[str, float] = {}
-    if "accuracy" in metrics:
-        module = here.objective.module
-
-        def both(_: int, batch: Batch) -> Tensor:
-            output, target = here.batch_output(batch)
-            loss = output.new_zeros(()) if module.batch_loss else module.output_loss(output, target)
-            return torch.stack([loss.double(), right(output, target).double().mean()])
-
-        loss, found["accuracy"] = here.objective.sum_over_batches(both, derivatives=False).tolist()
-        if not module.batch_loss:
-            found["loss"] = loss
-    if "loss" in metrics and "loss" not in found:
-        found["loss"] = float(here.loss())
+    if forward:
+        found = dict(zip(forward, here.sum(forward_metrics(forward)).tolist(), strict=True))
     if "gradient_norm" in metrics:
         found["gradient_norm"] = float(here.gradient().norm())
     return {name: found[name] for name in metrics}
+
+
+def forward_metrics(names: Sequence[str]) -> Callable[[BatchLoss, Batch], Tensor]:
+    """The quantity that gives "loss" and "accuracy" of a batch, in the order of `names`, as a float64 vector."""
+
+    def quantity(module: BatchLoss, batch: Batch) -> Tensor:
+        if "accuracy" not in names:
+            return module.mean_loss(batch).double()[None]
+        output, target = module.output_target(batch)
+        found = {"accuracy": right(output, target).double().mean()}
+        if "loss" in names:
+            loss = module.mean_loss(batch) if module.batch_loss else module.output_loss(output, target)
+            found["loss"] = loss.double()
+        return torch.stack([found[name] for name in names])
+
+    return quantity
 
 
 def measure(here: ModelHere, metrics: Sequence[str]) -> dict[str, Measurement]:
@@ -80,19 +87,17 @@ def measure(here: ModelHere, metrics: Sequence[str]) -> dict[str, Measurement]:
 
 def _sample_spread(here: ModelHere) -> float | None:
     """Variance of the samples' losses over the data, or None where the loss does not split into samples."""
-    module = here.objective.module
-    if module.loss_fn is None:
+    if here.objective.module.loss_fn is None:
         return None
 
-    def moments(_: int, batch: Batch) -> Tensor:
-        output, target = here.batch_output(batch)
-        losses = module.sample_losses(output, target).double()
+    def moments(module: BatchLoss, batch: Batch) -> Tensor:
+        losses = module.sample_losses(*module.output_target(batch)).double()
         if losses.numel() != batch_size(batch):
             raise _DoesNotSplit
         return torch.stack([losses.mean(), losses.square().mean()])
 
     try:
-        mean, square = here.objective.sum_over_batches(moments, derivatives=False).tolist()
+        mean, square = here.sum(moments).tolist()
     except (_DoesNotSplit, RuntimeError, ValueError, IndexError, TypeError):
         return None
     return max(square - mean**2, 0.0)

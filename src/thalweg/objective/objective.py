@@ -16,8 +16,10 @@ from thalweg.errors import InvalidArgument, OutOfMemory
 from thalweg.objective.abstract import AbstractObjective, Block
 from thalweg.objective.batch_loss import BatchLoss, LossFunction, ModelBatchLoss, ModelOutputs, loss_count
 from thalweg.objective.batches import Batch, Batches, batch_size, make_batches
+from thalweg.objective.evaluator import Evaluator
 from thalweg.objective.here import ModelHere
 from thalweg.objective.linearization import graph_bytes
+from thalweg.objective.metrics import check_metrics
 from thalweg.objective.parameters import Selection, blocks, flatten, select, unflatten
 from thalweg.objective.preserved import batchnorms, preserved, preserved_rng
 from thalweg.objective.stochastic import check_deterministic
@@ -144,6 +146,24 @@ class Objective(AbstractObjective):
         """
         return ModelHere(self, self.checked_point(theta))
 
+    @contextmanager
+    def evaluator(
+        self, metrics: Sequence[str] = ("loss",), points: int = 1, *, compile: bool | None = None
+    ) -> Iterator[Callable[[Tensor], dict[str, float]]]:
+        """A function from θ (n,) to its metrics; inside the context the model itself is moved.
+
+        `points` says how many are to come: for many the forward pass is compiled where that pays, or as
+        `compile` says.
+        """
+        check_metrics(metrics)
+        if "gradient_norm" in metrics or self.batchnorm == "recalibrate":
+            with super().evaluator(metrics, points) as values:
+                yield values
+        else:
+            self._check_deterministic()
+            with Evaluator(self, metrics, points, compile=compile) as values:
+                yield values
+
     def set_point(self, theta: Tensor) -> None:
         """Write θ (n,) into the model's parameters."""
         theta = self.checked_point(theta)
@@ -190,15 +210,17 @@ class Objective(AbstractObjective):
 
     # What `ModelHere` is made of: one batch, and the sum over all of them.
 
-    def batch_loss_at(self, theta: Tensor, batch: Batch, statistics: dict[str, Tensor]) -> Tensor:
-        """Mean loss of one batch at θ, differentiable in θ; called inside `evaluating()`."""
-        return functional_call(self.module, self._swapped(theta, statistics), (batch,))
-
-    def batch_output_at(self, theta: Tensor, batch: Batch, statistics: dict[str, Tensor]) -> tuple[Tensor, Any]:
-        """The model's output on one batch at θ, differentiable in θ, and the target."""
-        call = _Output(self.module)
-        swapped = {f"inner.{name}": value for name, value in self._swapped(theta, statistics).items()}
-        return cast("tuple[Tensor, Any]", functional_call(call, swapped, (batch,)))
+    def at_batch(
+        self,
+        theta: Tensor,
+        batch: Batch,
+        statistics: dict[str, Tensor],
+        quantity: Callable[[BatchLoss, Batch], Any] | None = None,
+    ) -> Any:
+        """`quantity` of one batch at θ, the mean loss when None, differentiable in θ; call it inside `evaluating()`."""
+        pieces = unflatten(theta, self._like)
+        swapped = dict(zip(self._keys, pieces, strict=True)) | statistics
+        return functional_call(self.module, swapped, (batch, quantity))
 
     def sum_over_batches(self, term: Callable[[int, Batch], Tensor], *, derivatives: bool) -> Tensor:
         """Σ weight · term over all batches, in evaluation mode; on running out of memory in smaller batches."""
@@ -231,12 +253,15 @@ class Objective(AbstractObjective):
     def graph_bytes(self, batch: Batch, statistics: dict[str, Tensor]) -> float:
         """Estimated memory of a kept gradient graph for this batch, from one measurement scaled by size."""
         if self._bytes_per_sample is None:
-            held = graph_bytes(lambda theta: self.batch_loss_at(theta, batch, statistics), self.point)
+            held = graph_bytes(lambda theta: self.at_batch(theta, batch, statistics), self.point)
             self._bytes_per_sample = held / batch_size(batch)
         return self._bytes_per_sample * batch_size(batch)
 
-    def _swapped(self, theta: Tensor, statistics: dict[str, Tensor]) -> dict[str, Tensor]:
-        return dict(zip(self._keys, unflatten(theta, self._like), strict=True)) | statistics
+    def kept_bytes(self) -> float:
+        """Estimated memory of keeping the gradient graphs of all batches, which `at` does within the budget."""
+        with self.evaluating(derivatives=True):
+            _, batch = next(iter(self.batches))
+            return self.graph_bytes(batch, {}) / batch_size(batch) * self.samples
 
     def _recurrent(self) -> bool:
         return any(isinstance(module, nn.RNNBase) for module in self.model.modules())
@@ -257,17 +282,6 @@ class Objective(AbstractObjective):
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         self.notes.append(f"memory ran out: evaluated in microbatches of {halved.microbatch} from here on")
-
-
-class _Output(nn.Module):
-    """`BatchLoss.output_target` as a module, so that parameters can be swapped in the call."""
-
-    def __init__(self, inner: BatchLoss) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, batch: Batch) -> tuple[Tensor, Any]:
-        return self.inner.output_target(batch)
 
 
 def _samples(batch: Batch) -> float:

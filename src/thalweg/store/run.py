@@ -15,8 +15,9 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from thalweg.errors import InvalidArgument, MissingData, RunConflict
+from thalweg.errors import InvalidArgument, MissingData
 from thalweg.store.confinement import checked_name
+from thalweg.store.conflict import refuse_another
 from thalweg.store.database import FILE, Database
 from thalweg.store.encoding import JSON, encode, encode_numbers
 from thalweg.store.ownership import lock, prepare
@@ -67,7 +68,7 @@ class Run:
             resources.callback(database.close)
             resumed = database.holds_run()
             if resumed:
-                _refuse_another(database, kind, database.decode(meta["settings"]))
+                refuse_another(database, kind, database.decode(meta["settings"]))
             else:
                 database.create(meta)
             holder = {"pid": os.getpid(), "host": socket.gethostname()}
@@ -203,28 +204,6 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _refuse_another(database: Database, kind: str, settings: dict[str, JSON]) -> None:
-    changes = _changes({"kind": database.meta("kind")}, {"kind": kind})
-    changes += _changes(database.meta("settings"), settings)
-    if changes:
-        raise RunConflict(
-            f"{database.folder} holds another run ({', '.join(changes)}): "
-            "choose another --out, or delete the folder"
-        )
-
-
-def _changes(old: dict[str, JSON], new: dict[str, JSON]) -> list[str]:
-    def shown(settings: dict[str, JSON], key: str) -> str:
-        return encode(settings[key], key) if key in settings else "not set"
-
-    return [
-        f"{key} was {shown(old, key)}, now {shown(new, key)}"
-        for key in {**old, **new}
-        # By their text too, since NaN differs from itself.
-        if key not in old or key not in new or (old[key] != new[key] and shown(old, key) != shown(new, key))
-    ]
 
 
 def _now() -> str:

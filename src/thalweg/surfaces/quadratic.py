@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,8 +36,15 @@ def quadratic(
     values = _spectrum(condition_number, dim, eigenvalues)
     size = len(values)
     c = vector("center", center, size)
-    basis = _basis(size, number("rotation", rotation), seed)
+    degrees = number("rotation", rotation)
+    basis = _basis(size, degrees, seed)
     convex = bool((values >= 0).all())
+    parameters: dict[str, Any] = {"rotation": degrees, "seed": seed}
+    parameters["center"] = float(center) if isinstance(center, int | float) else c.tolist()
+    if eigenvalues is None:
+        parameters |= {"condition_number": float(condition_number), "dim": size}
+    else:
+        parameters["eigenvalues"] = values.tolist()
 
     def aligned(x: Tensor) -> Tensor:
         d = x - _column(c, x)
@@ -55,12 +63,7 @@ def quadratic(
         critical=c[None],
         complete=bool((values != 0).all()),
         global_minimum=0.0 if convex else None,
-        parameters={
-            "eigenvalues": values.tolist(),
-            "rotation": rotation,
-            "seed": seed,
-            "center": c.tolist(),
-        },
+        parameters=parameters,
         equation=r"\tfrac12 (x-c)^\top A (x-c)",
         description="A quadratic bowl of chosen condition number: the narrower, the slower the descent.",
         source="S. Boyd, L. Vandenberghe: Convex Optimization, 2004, section 9.3.2",

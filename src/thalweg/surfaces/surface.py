@@ -33,7 +33,7 @@ class Surface(AbstractObjective):
     complete: whether `critical` is known to hold every critical point.
     global_minimum: the lowest value, where it is known.
     residuals: r(x) of shape (m, ...) with loss = ½‖r‖², for Gauss-Newton products.
-    parameters: what the factory was called with; part of the fingerprint.
+    parameters: keyword arguments that make the same surface from its factory; part of the fingerprint.
     equation: the formula in LaTeX; description: one sentence; source: a reference.
 
     Attributes: the arguments but `start` (`point`) and `critical` (`critical_points`, `minima`), and `domain`
@@ -96,7 +96,8 @@ class Surface(AbstractObjective):
         }
         vars(other).update(kept)
         other._dtype = dtype
-        other._device = torch.device(device) if device is not None else self._device
+        # The device of a tensor, for "cuda" alone is not equal to the "cuda:0" that tensors report.
+        other._device = torch.empty(0, device=self._device if device is None else device).device
         return other
 
     @property

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +13,7 @@ import torch
 from thalweg.objective import Objective
 from thalweg.problems import Training
 from thalweg.store import Run
-from thalweg.surfaces import Surface
+from thalweg.surveys.provenance import describe, provenance
 from thalweg.surveys.settings import Settings
 from thalweg.surveys.stages import STAGES, Survey
 from thalweg.surveys.subject import Subject, make_subject
@@ -56,6 +54,7 @@ def survey(
     training: Training | None = None,
     checkpoint: str | Path | None = None,
     trajectory: str | Path | None = None,
+    parameters: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     command: str | None = None,
 ) -> SurveyResult:
@@ -69,6 +68,7 @@ def survey(
     ----------
     settings: how closely to look. training: how to train, the problem's own way when None.
     trajectory: a folder of checkpoints for the plane of the training path.
+    parameters: of a named problem or surface, such as {"condition_number": 1000}.
     command: what to name as the way to make this survey again.
 
     Raises
@@ -78,10 +78,10 @@ def survey(
     """
     settings = settings or Settings()
     subject = make_subject(
-        resolve(target), seed=settings.seed, training=training, checkpoint=checkpoint, trajectory=trajectory
+        resolve(target, **(parameters or {})), seed=settings.seed, training=training, checkpoint=checkpoint, trajectory=trajectory
     )
-    folder = Path(out) if out is not None else Path("runs") / _file_name(subject.target.name)
-    identity = subject.identity() | asdict(settings) | {"torch": torch.__version__}
+    folder = Path(out) if out is not None else Path("runs") / folder_name(subject.target.name)
+    identity = subject.identity() | asdict(settings) | {"torch": str(torch.__version__)}
     with Run.open(folder, kind="survey", settings=identity) as run:
         _run(run, subject, settings, progress, command)
         return SurveyResult(folder, run.results())
@@ -101,8 +101,8 @@ def _run(
             run.put_result(name, value, time.perf_counter() - begun)
 
     advance = None if progress is None else progress.advance
-    keep("target", lambda: _describe(subject))
-    keep("provenance", lambda: _provenance(run, subject, settings, command))
+    keep("target", lambda: describe(subject))
+    keep("provenance", lambda: provenance(run, subject, settings.seed, command) | {"settings": asdict(settings)})
     begin("training" if subject.training else "going to the point")
     begun = time.perf_counter()
     how = subject.arrive(run, settings.seed, advance)
@@ -122,61 +122,7 @@ def _run(
             run.note(note)
 
 
-def _describe(subject: Subject) -> dict[str, Any]:
-    target, objective = subject.target, subject.objective
-    described: dict[str, Any] = {
-        "name": target.name,
-        "kind": target.kind,
-        "description": target.problem.description if target.problem else "",
-        "source": target.problem.source if target.problem else "",
-        "parameters": objective.size,
-        "blocks": [{"name": b.name, "shape": list(b.shape), "kind": b.kind} for b in objective.blocks],
-        "samples": None,
-        "test_samples": None if subject.test is None else subject.test.samples,
-        "dtype": str(objective.dtype).removeprefix("torch."),
-        "device": str(objective.device),
-        "batchnorm": None,
-        "equation": None,
-        "minima": [],
-        "notes": [],
-    }
-    if isinstance(objective, Surface):
-        minima = [point.location.tolist() for point in objective.minima[:64]]
-        described |= {
-            "description": objective.description,
-            "source": objective.source,
-            "equation": objective.equation,
-            "minima": minima,
-        }
-    elif isinstance(objective, Objective):
-        described |= {
-            "samples": objective.samples,
-            "batchnorm": objective.batchnorm,
-            "notes": list(objective.notes),
-        }
-    return described
-
-
-def _provenance(run: Run, subject: Subject, settings: Settings, command: str | None) -> dict[str, Any]:
-    return {
-        "command": command or f"thalweg.survey({subject.target.name!r}, out={str(run.path)!r})",
-        "seed": settings.seed,
-        "settings": asdict(settings),
-        "versions": {"python": sys.version.split()[0]} | {name: _version(name) for name in ("thalweg", "torch", "numpy", "scipy")},
-        "threads": torch.get_num_threads(),
-        "data": f"sha256 {run.settings['objective'][:16]}…",
-        "created": run.created,
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed as a package"
-
-
-def _file_name(target: str) -> str:
+def folder_name(target: str) -> str:
     """A folder name for a target: the letters, digits and dashes of its last part."""
     last = target.replace(".py:", "-").rsplit("/", 1)[-1]
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in last).strip(".-") or "survey"

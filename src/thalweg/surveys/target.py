@@ -31,14 +31,18 @@ class Target:
     test: Objective | None = None
 
 
-def resolve(target: object) -> Target:
+def resolve(target: object, **parameters: Any) -> Target:
     """The target that a name, a "file.py:factory", or an object in memory stands for.
 
     A factory may return a Problem, an Objective, a Surface, a tuple (model, loss_fn, data) or
     (model, loss_fn, data, test_data), or a dict of Objective's arguments.
 
+    `parameters` go to the factory of a named problem or surface.
+
     Raises UnknownName for a name that is neither a problem nor a surface, InvalidArgument for another object.
     """
+    if parameters and (not isinstance(target, str) or ".py:" in target):
+        raise InvalidArgument(f"parameters {', '.join(parameters)} are for named problems and surfaces")
     if not isinstance(target, str):
         return _target(target, None, "objective")
     if ".py:" in target:
@@ -46,9 +50,9 @@ def resolve(target: object) -> Target:
     if target.endswith(".py"):
         raise InvalidArgument(f"target {target!r} must name the function that makes it: {target}:make")
     if target in problems.names():
-        return Target(target, "problem", problem=problems.get(target))
+        return Target(target, "problem", problem=problems.get(target, **parameters))
     if target in surfaces.names():
-        return Target(target, "surface", objective=surfaces.get(target))
+        return Target(target, "surface", objective=surfaces.get(target, **parameters))
     known = f"problems: {', '.join(problems.names())}; surfaces: {', '.join(surfaces.names())}"
     raise UnknownName(f"target {target!r} is no problem, no surface and no file.py:factory. {known}")
 

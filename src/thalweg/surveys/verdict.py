@@ -76,7 +76,7 @@ def _findings(results: dict[str, Any]) -> list[str]:
         found.append(f"The steepest downward curvature is {-bottom / top:.1%} of the steepest upward one.")
     share = results["density"]["fraction_negative"]
     if results["density"]["size"] > 8:
-        found.append(f"{share['value']:.0%} ± {share['stderr']:.0%} of all eigenvalues are negative.")
+        found.append(f"{share['value']:.0%} ± {share['stderr']:.0%} of all eigenvalues are below minus a thousandth of the largest.")
     edge = results["stability"]
     if edge["ratio"] is not None and edge["ratio"] > 1:
         found.append(

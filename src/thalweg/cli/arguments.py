@@ -1,0 +1,77 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from thalweg.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from thalweg.problems import Training
+
+TargetArgument = Annotated[
+    str, typer.Argument(metavar="TARGET", help="A problem or surface by name, or path/to/file.py:factory.")
+]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the problem or surface; may be repeated."),
+]
+OptimizerOption = Annotated[
+    str | None, typer.Option(help="sgd, momentum, nesterov, adam, adamw, rmsprop or adagrad.")
+]
+RateOption = Annotated[float | None, typer.Option("--lr", help="Learning rate.")]
+MomentumOption = Annotated[float | None, typer.Option(help="Momentum α, in [0, 1).")]
+DecayOption = Annotated[float | None, typer.Option(help="Weight decay.")]
+BatchOption = Annotated[int | None, typer.Option(help="Samples per step.")]
+EpochsOption = Annotated[int | None, typer.Option(help="Passes over the training data.")]
+ThreadsOption = Annotated[int | None, typer.Option(help="Processor threads; torch's choice if not given.", min=1)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON object.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
+
+def parameters(assignments: list[str] | None) -> dict[str, Any]:
+    """The values of NAME=VALUE assignments, read as Python literals where they are, as text otherwise."""
+    found: dict[str, Any] = {}
+    for assignment in assignments or []:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name.isidentifier():
+            raise InvalidArgument(f"--set takes NAME=VALUE, got {assignment!r}")
+        try:
+            found[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            found[name] = text
+    return found
+
+
+def training(target: str, given: dict[str, Any], made: dict[str, Any]) -> Training | None:
+    """The target problem's own training with the `given` settings (those not None) in place of its own.
+
+    `made` are the problem's parameters. None when nothing was given.
+    """
+    from dataclasses import replace
+
+    from thalweg.surveys import resolve
+
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if not chosen:
+        return None
+    problem = resolve(target, **made).problem
+    if problem is None:
+        raise InvalidArgument(f"{', '.join(chosen)}: {target} is not trained here, only problems are")
+    if chosen.get("optimizer") in ("momentum", "nesterov") and not problem.training.momentum:
+        chosen.setdefault("momentum", 0.9)
+    return replace(problem.training, **chosen)
+
+
+def use_threads(count: int | None) -> None:
+    """Let torch use `count` threads."""
+    if count is not None:
+        import torch
+
+        torch.set_num_threads(count)

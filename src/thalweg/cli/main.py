@@ -1,0 +1,77 @@
+"""The command `thalweg`: its subcommands, and how it ends."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, NoReturn
+
+import click
+import typer
+
+from thalweg.cli.export import export
+from thalweg.cli.listing import names
+from thalweg.cli.report import report
+from thalweg.cli.survey import survey
+from thalweg.cli.train import train
+from thalweg.errors import ThalwegError
+
+app = typer.Typer(
+    name="thalweg",
+    help="See, measure and descend the loss landscape of your own PyTorch model.\n\n"
+    "Start with: thalweg survey digits",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (survey, train, report, export, names):
+    app.command()(command)
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Thalweg."""
+    if version:
+        from thalweg import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+def main() -> NoReturn:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    # Taken out here, so that it may stand anywhere on the line.
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        code = app(arguments, prog_name="thalweg", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted: what was measured is kept, and the same command continues")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, ThalwegError):
+            _say(f"error: {error}")
+        else:
+            reason = (str(error).strip().splitlines() or [""])[0]
+            _say(f"error: {type(error).__name__}: {reason} (unexpected; --debug shows where)")
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(line: str) -> None:
+    print(f"thalweg: {line}", file=sys.stderr)

@@ -1,0 +1,140 @@
+"""`thalweg survey`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from thalweg.cli.arguments import (
+    BatchOption,
+    DecayOption,
+    EpochsOption,
+    JsonOption,
+    MomentumOption,
+    OptimizerOption,
+    QuietOption,
+    RateOption,
+    SeedOption,
+    SetOption,
+    TargetArgument,
+    ThreadsOption,
+    parameters,
+    training,
+    use_threads,
+)
+from thalweg.cli.output import print_json, print_table
+from thalweg.cli.progress import TerminalProgress
+
+if TYPE_CHECKING:
+    from thalweg.surveys import Plan, SurveyResult
+
+
+def survey(
+    target: TargetArgument,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/TARGET if not given.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights (.safetensors, or .pt without code), or a folder that was trained into.")
+    ] = None,
+    trajectory: Annotated[
+        Path | None, typer.Option(help="Folder of checkpoints of a training run, for the plane of its path.")
+    ] = None,
+    seed: SeedOption = 0,
+    resolution: Annotated[int, typer.Option(help="Points along each axis of a plane.")] = 41,
+    span: Annotated[float, typer.Option(help="Factor on the extent of every slice.")] = 1.0,
+    k: Annotated[int, typer.Option("-k", help="Eigenpairs, half from each end of the spectrum.")] = 10,
+    probes: Annotated[int, typer.Option(help="Random vectors for the spectral density.")] = 8,
+    optimizer: OptimizerOption = None,
+    lr: RateOption = None,
+    momentum: MomentumOption = None,
+    weight_decay: DecayOption = None,
+    batch_size: BatchOption = None,
+    epochs: EpochsOption = None,
+    assignments: SetOption = None,
+    threads: ThreadsOption = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what will be evaluated, how long it takes, and stop.")] = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Survey a model or surface: train or load it, measure its curvature, draw its landscape, write a report.
+
+    Everything goes to one run folder as it is found. Interrupt it at any moment: the same command continues.
+
+    Examples:
+
+        thalweg survey digits
+
+        thalweg survey rosenbrock --out runs/valley
+
+        thalweg survey my_model.py:make --checkpoint model.safetensors --trajectory checkpoints/
+    """
+    use_threads(threads)
+    from thalweg import report, surveys
+
+    made = parameters(assignments)
+    given = {
+        "optimizer": optimizer,
+        "lr": lr,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "batch_size": batch_size,
+        "epochs": epochs,
+    }
+    chosen = training(target, given, made)
+    settings = surveys.Settings(seed=seed, resolution=resolution, span=span, k=k, probes=probes)
+    if plan:
+        subject = surveys.make_subject(
+            surveys.resolve(target, **made), seed=seed, training=chosen, checkpoint=checkpoint, trajectory=trajectory
+        )
+        _print_plan(surveys.plan(subject, settings), json)
+        return
+    with TerminalProgress(quiet=quiet) as progress:
+        found = surveys.survey(
+            target,
+            out,
+            settings=settings,
+            training=chosen,
+            checkpoint=checkpoint,
+            trajectory=trajectory,
+            parameters=made,
+            progress=progress,
+            command=_command(),
+        )
+        progress.stage("report")
+        page = report.write(found.path)
+    if json:
+        print_json(found.results | {"run": str(found.path), "report": str(page)})
+    else:
+        _print_findings(found, page)
+
+
+def _command() -> str:
+    import shlex
+
+    return shlex.join(["thalweg", *sys.argv[1:]])
+
+
+def _print_plan(plan: Plan, json: bool) -> None:
+    if json:
+        from dataclasses import asdict
+
+        print_json(asdict(plan))
+        return
+    rows = [(stage.name, f"{stage.count:,}", stage.unit, f"{stage.seconds:.2f}") for stage in plan.stages if stage.count]
+    print_table(("stage", "evaluations", "of", "seconds"), rows)
+    print(f"About {plan.seconds:.0f} s and {plan.memory / 2**20:.0f} MiB, besides the report. Nothing was written.")
+
+
+def _print_findings(found: SurveyResult, page: Path) -> None:
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console()
+    verdict: Any = found.results["verdict"]
+    console.print(Text(verdict["sentence"], style="bold"))
+    for finding in verdict["findings"]:
+        console.print(Padding(Text(f"• {finding}"), (0, 0, 0, 2)))
+    print(f"\nReport: {page}")
