@@ -55,9 +55,8 @@ def test_center_is_the_minimum_even_when_badly_conditioned():
 
 
 def test_random_basis_is_haar():
-    # The first entry of a Haar-random unit vector in 2-D has mean 0 and mean square ½, over 400 seeds
-    # within 5 standard errors: 5 · √(½ / 400) = 0.18 and 5 · √(⅛ / 400) = 0.09. Without the sign
-    # correction QR makes the first column of Q point one way only.
+    # The first entry of a uniformly random unit vector in 2-D has mean square ½, over 400 seeds
+    # within 5 standard errors: 5 · √(⅛ / 400) = 0.09; so has the product of both entries around 0.
     hessians = [surfaces.quadratic(eigenvalues=[1.0, 0.0], seed=seed).hessian() for seed in range(400)]
     squares = torch.stack(hessians)
     assert float(squares[:, 0, 0].mean()) == pytest.approx(0.5, abs=0.09)

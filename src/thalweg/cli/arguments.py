@@ -20,7 +20,9 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder."
 SeedOption = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the problem or surface; may be repeated."),
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="A parameter of the problem or surface; may be repeated."
+    ),
 ]
 OptimizerOption = Annotated[
     str | None, typer.Option(help="sgd, momentum, nesterov, adam, adamw, rmsprop or adagrad.")
@@ -30,7 +32,9 @@ MomentumOption = Annotated[float | None, typer.Option(help="Momentum α, in [0, 
 DecayOption = Annotated[float | None, typer.Option(help="Weight decay.")]
 BatchOption = Annotated[int | None, typer.Option(help="Samples per step.")]
 EpochsOption = Annotated[int | None, typer.Option(help="Passes over the training data.")]
-ThreadsOption = Annotated[int | None, typer.Option(help="Processor threads; torch's choice if not given.", min=1)]
+ThreadsOption = Annotated[
+    int | None, typer.Option(help="Processor threads; torch's choice if not given.", min=1)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON object.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 

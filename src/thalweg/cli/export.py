@@ -20,7 +20,9 @@ class Format(StrEnum):
 
 def export(
     run: RunArgument,
-    format: Annotated[Format, typer.Option(help="netcdf (one file per slice) or csv (also series and numbers).")] = Format.netcdf,
+    format: Annotated[
+        Format, typer.Option(help="netcdf (one file per slice) or csv (also series and numbers).")
+    ] = Format.netcdf,
     out: Annotated[Path | None, typer.Option(help="Folder for the files; RUN/export if not given.")] = None,
 ) -> None:
     """Write the slices and numbers of a run for other programs.

@@ -36,7 +36,8 @@ def survey(
     target: TargetArgument,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/TARGET if not given.")] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Weights (.safetensors, or .pt without code), or a folder that was trained into.")
+        Path | None,
+        typer.Option(help="Weights (.safetensors, or .pt without code), or a folder that was trained into."),
     ] = None,
     trajectory: Annotated[
         Path | None, typer.Option(help="Folder of checkpoints of a training run, for the plane of its path.")
@@ -54,7 +55,9 @@ def survey(
     epochs: EpochsOption = None,
     assignments: SetOption = None,
     threads: ThreadsOption = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what will be evaluated, how long it takes, and stop.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what will be evaluated, how long it takes, and stop.")
+    ] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -86,7 +89,11 @@ def survey(
     settings = surveys.Settings(seed=seed, resolution=resolution, span=span, k=k, probes=probes)
     if plan:
         subject = surveys.make_subject(
-            surveys.resolve(target, **made), seed=seed, training=chosen, checkpoint=checkpoint, trajectory=trajectory
+            surveys.resolve(target, **made),
+            seed=seed,
+            training=chosen,
+            checkpoint=checkpoint,
+            trajectory=trajectory,
         )
         _print_plan(surveys.plan(subject, settings), json)
         return
@@ -122,9 +129,15 @@ def _print_plan(plan: Plan, json: bool) -> None:
 
         print_json(asdict(plan))
         return
-    rows = [(stage.name, f"{stage.count:,}", stage.unit, f"{stage.seconds:.2f}") for stage in plan.stages if stage.count]
+    rows = [
+        (stage.name, f"{stage.count:,}", stage.unit, f"{stage.seconds:.2f}")
+        for stage in plan.stages
+        if stage.count
+    ]
     print_table(("stage", "evaluations", "of", "seconds"), rows)
-    print(f"About {plan.seconds:.0f} s and {plan.memory / 2**20:.0f} MiB, besides the report. Nothing was written.")
+    print(
+        f"About {plan.seconds:.0f} s and {plan.memory / 2**20:.0f} MiB, besides the report. Nothing was written."
+    )
 
 
 def _print_findings(found: SurveyResult, page: Path) -> None:

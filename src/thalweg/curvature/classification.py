@@ -81,7 +81,9 @@ def classify(
     precision = torch.finfo(obj.dtype).eps
     gradient_tol = (1e-7 if obj.dtype == torch.float64 else 1e-5) if gradient_tol is None else gradient_tol
     if pairs is not None and pairs.which != "both":
-        raise InvalidArgument(f'pairs must come from eigenpairs(..., which="both"), got which={pairs.which!r}')
+        raise InvalidArgument(
+            f'pairs must come from eigenpairs(..., which="both"), got which={pairs.which!r}'
+        )
     with hessian(obj, theta) as operator:
         assert operator.here is not None
         norm = float(operator.here.gradient().norm())

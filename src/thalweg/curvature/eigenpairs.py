@@ -136,7 +136,7 @@ def _wanted(values: Tensor, k: int, which: Which) -> Tensor:
 def _verified(
     operator: SymmetricOperator, vectors: Tensor, which: Which, tol: float, begun: int, image: Tensor
 ) -> Eigenpairs:
-    """Rayleigh-Ritz once more on the pairs found, with the residuals that k products show; `image` is space for them."""
+    """Rayleigh-Ritz on the pairs found, with the residuals that k products show; `image` is space for these."""
     for column in range(vectors.shape[1]):
         image[:, column] = operator @ vectors[:, column]
     small = (vectors.T @ image).double()

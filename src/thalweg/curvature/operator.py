@@ -45,12 +45,16 @@ class SymmetricOperator:
         """The operator of a dense symmetric matrix (n, n)."""
         if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ShapeMismatch(f"matrix must be square, got shape {tuple(matrix.shape)}")
-        return cls(lambda v: matrix @ v, matrix.shape[0], dtype=matrix.dtype, device=matrix.device, name="matrix")
+        return cls(
+            lambda v: matrix @ v, matrix.shape[0], dtype=matrix.dtype, device=matrix.device, name="matrix"
+        )
 
     def __matmul__(self, v: Tensor) -> Tensor:
         """The product with v of shape (n,) or (n, k)."""
         if v.dim() not in (1, 2) or v.shape[0] != self.shape[0]:
-            raise ShapeMismatch(f"{self.name} is {self.shape}: cannot multiply a tensor of shape {tuple(v.shape)}")
+            raise ShapeMismatch(
+                f"{self.name} is {self.shape}: cannot multiply a tensor of shape {tuple(v.shape)}"
+            )
         self.products += 1 if v.dim() == 1 else v.shape[1]
         product = self._product(v)
         if not bool(torch.isfinite(product).all()):
@@ -69,7 +73,8 @@ class SymmetricOperator:
         scale = float(matrix.abs().max())
         if asymmetry > 1e3 * torch.finfo(self.dtype).eps * scale:
             raise InvalidArgument(
-                f"{self.name} is not symmetric: entries differ from their mirror by {asymmetry:.2e} at scale {scale:.2e}"
+                f"{self.name} is not symmetric: entries differ from their mirror by {asymmetry:.2e} "
+                f"at scale {scale:.2e}"
             )
         return (matrix + matrix.T) / 2
 
@@ -83,7 +88,13 @@ class SymmetricOperator:
 
         dtype = torch.empty(0, dtype=self.dtype).numpy().dtype
         # A column of shape (n, 1) comes back as one, which is what scipy expects of a matvec.
-        return LinearOperator(self.shape, matvec=product, rmatvec=product, matmat=product, dtype=dtype)
+        return LinearOperator(  # pyright: ignore[reportCallIssue] - its __new__ picks a subclass that takes these
+            self.shape,
+            matvec=product,  # pyright: ignore[reportCallIssue]
+            rmatvec=product,  # pyright: ignore[reportCallIssue]
+            matmat=product,  # pyright: ignore[reportCallIssue]
+            dtype=dtype,  # pyright: ignore[reportCallIssue]
+        )
 
     def close(self) -> None:
         """Free what the point holds for further products."""

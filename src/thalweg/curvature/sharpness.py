@@ -59,7 +59,9 @@ def sharpness(
     with hessian(obj, theta) as operator:
         if kind == "lambda_max":
             pairs = eigenpairs(operator, 1, seed=seed)
-            return Sharpness(kind, float(pairs.values[0]), float(pairs.residuals[0]), "largest Hessian eigenvalue")
+            return Sharpness(
+                kind, float(pairs.values[0]), float(pairs.residuals[0]), "largest Hessian eigenvalue"
+            )
         if kind == "trace":
             estimate = trace(operator, seed=seed)
             return Sharpness(kind, estimate.value, estimate.stderr, "sum of the Hessian's eigenvalues")
@@ -69,7 +71,9 @@ def sharpness(
             norm = slope.norm()
             step = rho * slope / norm if float(norm) else slope
             rise = float(obj.loss(theta + step)) - base
-            return Sharpness(kind, rise, 0.0, f"rise of the loss after a gradient step of length {rho:g} uphill")
+            return Sharpness(
+                kind, rise, 0.0, f"rise of the loss after a gradient step of length {rho:g} uphill"
+            )
         draws = random_vectors(operator, probes, generator(seed))
         rises = [float(obj.loss(theta + rho * u / u.norm())) - base for u in draws.unbind(1)]
         mean = sum(rises) / probes

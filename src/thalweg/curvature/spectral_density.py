@@ -46,7 +46,9 @@ class SpectralDensity:
 
     def moment(self, power: int) -> Statistic:
         """Mean of λ to the given power over the eigenvalues: exact in expectation up to power 2·steps − 1."""
-        return _over_probes([float((w * n**power).sum()) for n, w in zip(self.nodes, self.weights, strict=True)])
+        return _over_probes(
+            [float((w * n**power).sum()) for n, w in zip(self.nodes, self.weights, strict=True)]
+        )
 
     @property
     def moments(self) -> tuple[Statistic, ...]:

@@ -96,7 +96,9 @@ def _until(
         if len(samples) < least:
             continue
         values = torch.tensor(samples, dtype=torch.float64)
-        if float(values.std()) / math.sqrt(len(samples)) <= max(rtol * abs(exact + float(values.mean())), atol):
+        if float(values.std()) / math.sqrt(len(samples)) <= max(
+            rtol * abs(exact + float(values.mean())), atol
+        ):
             break
     return torch.tensor(samples, dtype=torch.float64)
 
@@ -107,6 +109,10 @@ def _check(method: str, rtol: float, atol: float, max_products: int, min_probes:
     for name, value in (("rtol", rtol), ("atol", atol)):
         if not value >= 0:
             raise InvalidArgument(f"{name} must not be negative, got {value}")
-    for name, count, least in (("max_products", max_products, 1), ("min_probes", min_probes, 2), ("sketch", sketch, 1)):
+    for name, count, least in (
+        ("max_products", max_products, 1),
+        ("min_probes", min_probes, 2),
+        ("sketch", sketch, 1),
+    ):
         if count < least:
             raise InvalidArgument(f"{name} must be at least {least}, got {count}")

@@ -33,7 +33,9 @@ def normalized(
     InvalidArgument: an unknown normalization, or nothing is left of the direction.
     """
     if normalization not in get_args(Normalization):
-        raise InvalidArgument(f"normalization must be one of {', '.join(get_args(Normalization))}, got {normalization!r}")
+        raise InvalidArgument(
+            f"normalization must be one of {', '.join(get_args(Normalization))}, got {normalization!r}"
+        )
     if normalization == "none":
         return direction / direction.norm()
     if normalization == "model":

@@ -58,7 +58,9 @@ class Plane:
         """
         counts = [resolution] * self.dim if isinstance(resolution, int) else list(resolution)
         if len(counts) != self.dim or min(counts) < 3:
-            raise InvalidArgument(f"resolution must be at least 3 along each of {self.dim} axes, got {resolution}")
+            raise InvalidArgument(
+                f"resolution must be at least 3 along each of {self.dim} axes, got {resolution}"
+            )
         if not 0 < span < float("inf"):
             raise InvalidArgument(f"span must be positive and finite, got {span}")
         found: dict[str, Tensor] = {}
@@ -74,4 +76,6 @@ def check_points(points: Sequence[Tensor], names: Sequence[str]) -> None:
     """Raise ShapeMismatch when the points are not vectors of one length."""
     for name, point in zip(names, points, strict=True):
         if point.dim() != 1 or point.shape != points[0].shape:
-            raise ShapeMismatch(f"{name} must be a vector ({points[0].shape[0]},), got shape {tuple(point.shape)}")
+            raise ShapeMismatch(
+                f"{name} must be a vector ({points[0].shape[0]},), got shape {tuple(point.shape)}"
+            )

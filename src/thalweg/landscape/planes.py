@@ -46,7 +46,9 @@ def random_plane(
         "Random directions see the average curvature: the few stiffest directions hardly show.",
     ]
     if normalization == "filter" and skipped:
-        limits.append(f"Biases and normalization layers ({skipped:,} of {obj.size:,} parameters) are held fixed.")
+        limits.append(
+            f"Biases and normalization layers ({skipped:,} of {obj.size:,} parameters) are held fixed."
+        )
     return Plane(
         center,
         directions,
@@ -59,7 +61,11 @@ def random_plane(
 
 
 def random_line(
-    obj: AbstractObjective, normalization: Normalization = "filter", seed: int = 0, *, center: Tensor | None = None
+    obj: AbstractObjective,
+    normalization: Normalization = "filter",
+    seed: int = 0,
+    *,
+    center: Tensor | None = None,
 ) -> Plane:
     """The one-dimensional `random_plane`."""
     return random_plane(obj, normalization, seed, center=center, dim=1)
@@ -76,7 +82,9 @@ def trajectory_plane(obj: AbstractObjective, checkpoints: Sequence[Tensor]) -> P
     Sources: Li et al. (2018), section 7; Lorch (2016).
     """
     if len(checkpoints) < 3:
-        raise InvalidArgument(f"checkpoints must hold at least 3 points to span a plane, got {len(checkpoints)}")
+        raise InvalidArgument(
+            f"checkpoints must hold at least 3 points to span a plane, got {len(checkpoints)}"
+        )
     check_points(checkpoints, [f"checkpoints[{i}]" for i in range(len(checkpoints))])
     center = obj.checked_point(checkpoints[-1])
     offsets = torch.stack([obj.checked_point(point) - center for point in checkpoints[:-1]])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from thalweg.errors import InvalidArgument
 from thalweg.landscape.plane import Plane
@@ -17,7 +16,6 @@ from thalweg.store import Run
 
 if TYPE_CHECKING:
     import xarray as xr
-
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,9 @@ class Slice:
 
     def attributes(self) -> dict[str, Any]:
         """What the slice is, in plain values."""
-        return {"kind": self.plane.kind, "labels": list(self.plane.labels), "error": self.error} | dict(self.plane.facts)
+        return {"kind": self.plane.kind, "labels": list(self.plane.labels), "error": self.error} | dict(
+            self.plane.facts
+        )
 
 
 def evaluate(

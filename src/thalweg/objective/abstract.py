@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -69,7 +69,9 @@ class Here(ABC):
         known = {"loss": self.loss, "gradient_norm": lambda: self.gradient().norm()}
         for name in metrics:
             if name not in known:
-                raise InvalidArgument(f"metrics: {name!r} is none of {', '.join(known)}, which this objective has")
+                raise InvalidArgument(
+                    f"metrics: {name!r} is none of {', '.join(known)}, which this objective has"
+                )
         return {name: float(known[name]()) for name in metrics}
 
     def close(self) -> None:  # noqa: B027 - most points hold nothing
@@ -145,7 +147,7 @@ class AbstractObjective(ABC):
     @contextmanager
     def evaluator(
         self, metrics: Sequence[str] = ("loss",), points: int = 1
-    ) -> Iterator[Callable[[Tensor], dict[str, float]]]:
+    ) -> Generator[Callable[[Tensor], dict[str, float]]]:
         """A function from θ (n,) to its metrics, for `points` points to come."""
 
         def values(theta: Tensor) -> dict[str, float]:

@@ -81,10 +81,8 @@ class BatchLoss(nn.Module):
                 "with f(model, batch) for batches of another shape"
             )
         *inputs, target = cast("tuple[Any, ...]", batch)
-        if len(inputs) == 1 and isinstance(inputs[0], dict):
-            output = self.model(**inputs[0])
-        else:
-            output = self.model(*inputs)
+        keywords = len(inputs) == 1 and isinstance(inputs[0], dict)
+        output = self.model(**inputs[0]) if keywords else self.model(*inputs)
         return _tensor(output), target
 
     def output_loss(self, output: Tensor, target: Any) -> Tensor:
@@ -100,7 +98,7 @@ class BatchLoss(nn.Module):
         loss_fn = self.loss_fn or self._guessed_loss(target)
         if isinstance(loss_fn, nn.Module) and hasattr(loss_fn, "reduction"):
             each = copy.copy(loss_fn)
-            each.reduction = "none"  # pyright: ignore[reportAttributeAccessIssue]
+            setattr(each, "reduction", "none")  # noqa: B010 - not every module has it
             losses = each(output, target)
             return losses.reshape(losses.shape[0], -1).mean(1)
 
@@ -112,11 +110,15 @@ class BatchLoss(nn.Module):
 
     def _own_loss(self, batch: Batch) -> Tensor:
         if not isinstance(batch, dict):
-            raise InvalidArgument("without loss_fn and batch_loss, batches must be dicts that model(**batch) takes")
+            raise InvalidArgument(
+                "without loss_fn and batch_loss, batches must be dicts that model(**batch) takes"
+            )
         output = self.model(**batch)
         loss = output.get("loss") if isinstance(output, dict) else getattr(output, "loss", None)
         if loss is None:
-            raise InvalidArgument("model(**batch) returned no loss: pass labels in the batch, or loss_fn/batch_loss")
+            raise InvalidArgument(
+                "model(**batch) returned no loss: pass labels in the batch, or loss_fn/batch_loss"
+            )
         return loss
 
     def _guessed_loss(self, target: Any) -> LossFunction:

@@ -116,7 +116,9 @@ class Batches:
             if not samples:
                 raise InvalidArgument("data is empty: it must yield at least one sample")
             if not total > 0:
-                raise InvalidArgument(f"count: the weights of all batches sum to {total}, they must be positive")
+                raise InvalidArgument(
+                    f"count: the weights of all batches sum to {total}, they must be positive"
+                )
             self._totals.update(total=total, samples=samples, largest=largest)
         return self._totals
 
@@ -181,9 +183,14 @@ def make_batches(
 def _source(data: Any, size: int, notes: list[str]) -> Callable[[], Iterable[Batch]]:
     if isinstance(data, (tuple, Mapping)):
         whole = plain(data)
-        lengths = {leaf.shape[0] if isinstance(leaf, Tensor) and leaf.dim() else None for leaf in tree_leaves(whole)}
+        lengths = {
+            leaf.shape[0] if isinstance(leaf, Tensor) and leaf.dim() else None for leaf in tree_leaves(whole)
+        }
         if len(lengths) > 1 or None in lengths:
-            found = [tuple(leaf.shape) if isinstance(leaf, Tensor) else type(leaf).__name__ for leaf in tree_leaves(whole)]
+            found = [
+                tuple(leaf.shape) if isinstance(leaf, Tensor) else type(leaf).__name__
+                for leaf in tree_leaves(whole)
+            ]
             raise InvalidArgument(f"data: {found} must be tensors of one length; for batches pass a list")
         return lambda: split(whole, size) if lengths and lengths != {0} else ()
     if isinstance(data, list):
@@ -194,8 +201,8 @@ def _source(data: Any, size: int, notes: list[str]) -> Callable[[], Iterable[Bat
     if isinstance(data, Dataset):
         return _loader_source(DataLoader(cast("Dataset[Any]", data), batch_size=size), notes)
     raise InvalidArgument(
-        "data must be a tuple of tensors (x, y), a dict of tensors, a list of batches, a torch Dataset or a DataLoader, "
-        f"got {type(data).__name__}"
+        "data must be a tuple of tensors (x, y), a dict of tensors, a list of batches, a torch Dataset or "
+        f"a DataLoader, got {type(data).__name__}"
     )
 
 

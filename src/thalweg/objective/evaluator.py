@@ -33,7 +33,9 @@ class Evaluator:
     compiler is there; `compiled` says whether it was.
     """
 
-    def __init__(self, objective: Objective, metrics: Sequence[str], points: int, *, compile: bool | None = None) -> None:
+    def __init__(
+        self, objective: Objective, metrics: Sequence[str], points: int, *, compile: bool | None = None
+    ) -> None:
         self.objective = objective
         self.metrics = list(metrics)
         self.points = points
@@ -68,7 +70,9 @@ class Evaluator:
         weight, batch = next(iter(self.objective.batches))
         with FlopCounterMode(display=False) as counter:
             self._call(batch)
-        return counter.get_total_flops() / weight * self.points > COMPILE_FROM.get(self.objective.device.type, 2e14)
+        return counter.get_total_flops() / weight * self.points > COMPILE_FROM.get(
+            self.objective.device.type, 2e14
+        )
 
     def _compile(self) -> None:
         def call(batch: Batch) -> Any:

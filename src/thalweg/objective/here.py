@@ -71,7 +71,9 @@ class ModelHere(Here):
         v = self.objective.checked_vectors(v)
         if self.strategy == "kept graph":
             try:
-                return self._product(v, "hessian", lambda batch: KeptHessian(self._batch_loss(batch), self.theta))
+                return self._product(
+                    v, "hessian", lambda batch: KeptHessian(self._batch_loss(batch), self.theta)
+                )
             except RuntimeError as error:
                 if not is_missing_second_derivative(error):
                     raise
@@ -104,7 +106,9 @@ class ModelHere(Here):
     def sum(self, quantity: Callable[[BatchLoss, Batch], Tensor]) -> Tensor:
         """The weighted sum over all batches of a quantity of the model at θ, without derivatives."""
         return self._sum(
-            lambda _, batch: self.objective.at_batch(self.theta, batch, self._batchnorm_statistics(), quantity),
+            lambda _, batch: self.objective.at_batch(
+                self.theta, batch, self._batchnorm_statistics(), quantity
+            ),
             derivatives=False,
         )
 
@@ -142,7 +146,9 @@ class ModelHere(Here):
 
         return self._sum(term, derivatives=True)
 
-    def _products(self, matrix: str, number: int, batch: Batch, build: Callable[[Batch], Products]) -> Products:
+    def _products(
+        self, matrix: str, number: int, batch: Batch, build: Callable[[Batch], Products]
+    ) -> Products:
         if self._kept_for is not self.objective.batches:
             self.close()
             self._kept_for = self.objective.batches

@@ -48,11 +48,10 @@ class KeptHessian:
         self.leaf, self.slope = _graph(loss, theta, create_graph=True)
 
     def __call__(self, v: Tensor) -> Tensor:
+        """The matrix times v (n,)."""
         if not self.slope.requires_grad:
             return torch.zeros_like(v)
-        (product,) = torch.autograd.grad(
-            self.slope, self.leaf, v, retain_graph=True, materialize_grads=True
-        )
+        (product,) = torch.autograd.grad(self.slope, self.leaf, v, retain_graph=True, materialize_grads=True)
         return product
 
 
@@ -97,9 +96,12 @@ class KeptGaussNewton:
             self.output, self.leaf, self.cotangent, create_graph=True, materialize_grads=True
         )
         self.detached = self.output.detach().requires_grad_()
-        (self.output_slope,) = torch.autograd.grad(output_loss(self.detached), self.detached, create_graph=True)
+        (self.output_slope,) = torch.autograd.grad(
+            output_loss(self.detached), self.detached, create_graph=True
+        )
 
     def __call__(self, v: Tensor) -> Tensor:
+        """The matrix times v (n,)."""
         if not self.pullback.requires_grad or not self.output_slope.requires_grad:
             return torch.zeros_like(v)
         (forward,) = torch.autograd.grad(
@@ -135,7 +137,12 @@ def is_missing_second_derivative(error: RuntimeError) -> bool:
     message = str(error)
     return any(
         sign in message
-        for sign in ("is not implemented", "once_differentiable", "not differentiable twice", "double backward")
+        for sign in (
+            "is not implemented",
+            "once_differentiable",
+            "not differentiable twice",
+            "double backward",
+        )
     )
 
 

@@ -34,7 +34,9 @@ def check_metrics(metrics: Sequence[str]) -> None:
     """Raise InvalidArgument for a name that is no metric."""
     unknown = [name for name in metrics if name not in METRICS]
     if unknown or not metrics:
-        raise InvalidArgument(f"metrics: {unknown[0] if unknown else metrics!r} is none of {', '.join(METRICS)}")
+        raise InvalidArgument(
+            f"metrics: {unknown[0] if unknown else metrics!r} is none of {', '.join(METRICS)}"
+        )
 
 
 def values(here: ModelHere, metrics: Sequence[str]) -> dict[str, float]:
@@ -76,7 +78,7 @@ def measure(here: ModelHere, metrics: Sequence[str]) -> dict[str, Measurement]:
     for the gradient norm it is not estimated.
     """
     samples = here.objective.samples
-    errors = dict.fromkeys(METRICS, math.nan)
+    errors: dict[str, float] = dict.fromkeys(METRICS, math.nan)
     found = values(here, metrics)
     if "accuracy" in found:
         errors["accuracy"] = math.sqrt(found["accuracy"] * (1 - found["accuracy"]) / samples)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -149,7 +149,7 @@ class Objective(AbstractObjective):
     @contextmanager
     def evaluator(
         self, metrics: Sequence[str] = ("loss",), points: int = 1, *, compile: bool | None = None
-    ) -> Iterator[Callable[[Tensor], dict[str, float]]]:
+    ) -> Generator[Callable[[Tensor], dict[str, float]]]:
         """A function from θ (n,) to its metrics; inside the context the model itself is moved.
 
         `points` says how many are to come: for many the forward pass is compiled where that pays, or as
@@ -203,7 +203,9 @@ class Objective(AbstractObjective):
         for name, tensor in self.model.state_dict(keep_vars=True).items():
             if name not in self._selected:
                 digest.update(name.encode())
-                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+                digest.update(
+                    tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+                )
         with preserved_rng():
             digest.update(self.batches.fingerprint().encode())
         return digest.hexdigest()
@@ -235,7 +237,7 @@ class Objective(AbstractObjective):
                 self._halve_microbatch(error)
 
     @contextmanager
-    def evaluating(self, *, derivatives: bool) -> Iterator[None]:
+    def evaluating(self, *, derivatives: bool) -> Generator[None]:
         """The model in evaluation mode and left as it was; with `derivatives`, kernels that have second ones."""
         with (
             preserved(self.model, batch_statistics=self.batchnorm == "batch"),
@@ -276,8 +278,12 @@ class Objective(AbstractObjective):
     def _halve_microbatch(self, error: BaseException) -> None:
         halved = self.batches.halved()
         if halved is None or self.batchnorm == "batch":
-            reason = "one sample does not fit" if halved is None else 'batchnorm="batch" forbids splitting a batch'
-            raise OutOfMemory(f"memory ran out with {self.batches.largest} samples at once, and {reason}") from error
+            reason = (
+                "one sample does not fit" if halved is None else 'batchnorm="batch" forbids splitting a batch'
+            )
+            raise OutOfMemory(
+                f"memory ran out with {self.batches.largest} samples at once, and {reason}"
+            ) from error
         self.batches = halved
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -320,5 +326,7 @@ def _check_arguments(
             raise InvalidArgument(f"{name} must be at least 1, got {value}")
     if memory_budget is not None and memory_budget < 0:
         raise InvalidArgument(f"memory_budget must be a number of bytes, got {memory_budget}")
-    if batchnorm == "recalibrate" and isinstance(model, nn.Module) and not batchnorms(model):
-        raise InvalidArgument('batchnorm="recalibrate" needs batch-norm layers with running statistics: use "eval"')
+    if batchnorm == "recalibrate" and not batchnorms(model):
+        raise InvalidArgument(
+            'batchnorm="recalibrate" needs batch-norm layers with running statistics: use "eval"'
+        )

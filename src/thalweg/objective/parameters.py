@@ -32,10 +32,14 @@ def select(model: nn.Module, selection: Selection) -> dict[str, nn.Parameter]:
         )
     for name, parameter in chosen.items():
         if not parameter.is_floating_point():
-            raise InvalidArgument(f"parameter {name} is {parameter.dtype}: only real floating-point ones can be used")
+            raise InvalidArgument(
+                f"parameter {name} is {parameter.dtype}: only real floating-point ones can be used"
+            )
     devices = {p.device for p in chosen.values()}
     if len(devices) > 1:
-        raise InvalidArgument(f"parameters are on {len(devices)} devices ({devices}): select those of one device")
+        raise InvalidArgument(
+            f"parameters are on {len(devices)} devices ({devices}): select those of one device"
+        )
     return chosen
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -19,7 +19,7 @@ def batchnorms(model: nn.Module) -> dict[str, _BatchNorm]:
 
 
 @contextmanager
-def preserved_rng() -> Iterator[None]:
+def preserved_rng() -> Generator[None]:
     """Put the random state of torch, NumPy and Python back at the end."""
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's code may draw from it
@@ -32,7 +32,7 @@ def preserved_rng() -> Iterator[None]:
 
 
 @contextmanager
-def preserved(model: nn.Module, *, batch_statistics: bool = False) -> Iterator[None]:
+def preserved(model: nn.Module, *, batch_statistics: bool = False) -> Generator[None]:
     """Run `model` in evaluation mode; mode, buffers and random state are as before afterwards.
 
     With `batch_statistics` its batch-norm layers use the statistics of the batch they see, and keep none.
@@ -60,4 +60,4 @@ def preserved(model: nn.Module, *, batch_statistics: bool = False) -> Iterator[N
                     buffer.copy_(before)
         for module in recurrent:
             # These layers remember the tensors that their last forward pass used; ours must not stay behind.
-            module._init_flat_weights()
+            module._init_flat_weights()  # pyright: ignore[reportPrivateUsage] - torch has no public way

@@ -17,7 +17,11 @@ def check_deterministic(model: nn.Module, loss: Callable[[], Tensor], dtype: tor
     if first == second or first != first or abs(first - second) <= tolerance * max(abs(first), abs(second)):
         return
     random = _modules_that_draw(model, loss)
-    culprit = f"{', '.join(random)} draws random numbers" if random else "the model or its loss draws random numbers"
+    culprit = (
+        f"{', '.join(random)} draws random numbers"
+        if random
+        else "the model or its loss draws random numbers"
+    )
     raise StochasticObjective(
         f"the loss at one point is {first:.6g}, then {second:.6g}: {culprit} in evaluation mode; "
         "make it deterministic when module.training is False"

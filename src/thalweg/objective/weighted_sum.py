@@ -27,7 +27,8 @@ def weighted_sum(batches: Batches, term: Callable[[int, Batch], Tensor]) -> Tens
         if value.numel() <= 4096 and value.device.type != "mps":
             value = value.double()
         total = value * weight if total is None else total.add_(value, alpha=weight)
-    assert total is not None and dtype is not None, "Batches refuses empty data"
+    assert total is not None, "Batches refuses empty data"
+    assert dtype is not None
     return total.to(dtype)
 
 
@@ -36,4 +37,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     message = str(error)
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in message or "out of memory" in message)
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in message or "out of memory" in message
+    )

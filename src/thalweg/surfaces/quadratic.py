@@ -92,9 +92,8 @@ def _basis(size: int, rotation: float, seed: int | None) -> Tensor | None:
                 f"rotation and seed both turn the axes: give one, got {rotation} and {seed}"
             )
         generator = torch.Generator().manual_seed(whole("seed", seed, 0))
-        q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
-        # The signs of R make Q uniform over the orthogonal group (Mezzadri 2007).
-        return q * r.diagonal().sign()
+        # Uniform up to the signs of its columns (Mezzadri 2007), and those cancel in A.
+        return torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64)).Q
     if not rotation:
         return None
     if size != 2:

@@ -30,7 +30,12 @@ def descend_to_minimum(surface: Surface) -> tuple[Tensor, dict[str, Any]]:
 
     with np.errstate(all="ignore"):
         result = minimize(
-            value, surface.point.numpy(), jac=True, method="BFGS", callback=keep, options={"gtol": 1e-10, "maxiter": 500}
+            value,
+            surface.point.numpy(),
+            jac=True,
+            method="BFGS",
+            callback=keep,
+            options={"gtol": 1e-10, "maxiter": 500},
         )
     settled = float(surface.gradient(path[-1]).norm()) < 1e-6
     return torch.stack(path), {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,9 @@ def call_factory(target: str) -> Any:
         module = _executed(file)
         factory = getattr(module, name, None)
         if factory is None:
-            public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+            public = [
+                key for key, value in vars(module).items() if callable(value) and not key.startswith("_")
+            ]
             raise InvalidArgument(f"{file} has no {name!r}; it has {', '.join(public) or 'no functions'}")
         if not callable(factory):
             raise InvalidArgument(f"{file}:{name} must be a function, got {type(factory).__name__}")
@@ -66,7 +68,7 @@ def _where(error: Exception, file: Path) -> str:
 
 
 @contextmanager
-def _importable(folder: Path) -> Iterator[None]:
+def _importable(folder: Path) -> Generator[None]:
     sys.path.insert(0, str(folder))
     try:
         yield

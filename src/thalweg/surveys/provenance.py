@@ -55,7 +55,8 @@ def provenance(run: Run, subject: Subject, seed: int, command: str | None) -> di
     return {
         "command": command or f"thalweg.survey({subject.target.name!r}, out={str(run.path)!r})",
         "seed": seed,
-        "versions": {"python": sys.version.split()[0]} | {name: _version(name) for name in ("thalweg", "torch", "numpy", "scipy")},
+        "versions": {"python": sys.version.split()[0]}
+        | {name: _version(name) for name in ("thalweg", "torch", "numpy", "scipy")},
         "threads": torch.get_num_threads(),
         "data": f"sha256 {run.settings['objective'][:16]}…",
         "created": run.created,

@@ -60,7 +60,8 @@ class Survey:
         """The eigenpairs as the run folder holds them."""
         found: Any = self.run.result("eigenpairs")
         arrays = self.run.tensors("eigenvectors")
-        assert found is not None and arrays is not None, "the eigenpairs are measured before they are used"
+        assert found is not None, "the eigenpairs are measured before they are used"
+        assert arrays is not None
         like = self.subject.objective.point
         return Eigenpairs(
             torch.tensor(found["values"]).to(like),
@@ -117,7 +118,9 @@ def hessian_trace(survey: Survey) -> dict[str, Any]:
     pairs = survey.pairs()
     # Of an indefinite Hessian the trace can cancel: an error small against the spectrum's edge is good enough.
     atol = 0.02 * float(pairs.values.abs().max())
-    return asdict(trace(survey.operator, rtol=survey.settings.trace_rtol, atol=atol, seed=survey.settings.seed))
+    return asdict(
+        trace(survey.operator, rtol=survey.settings.trace_rtol, atol=atol, seed=survey.settings.seed)
+    )
 
 
 def density(survey: Survey) -> dict[str, Any]:
@@ -171,7 +174,12 @@ def slice_line(survey: Survey) -> dict[str, Any]:
     """A line: random and normalized for a model, from start to end for a surface."""
     subject, settings = survey.subject, survey.settings
     if isinstance(subject.objective, Surface):
-        return _slice(survey, "line", "From the start to the point reached", line_through(subject.path[0], subject.theta))
+        return _slice(
+            survey,
+            "line",
+            "From the start to the point reached",
+            line_through(subject.path[0], subject.theta),
+        )
     line = _random(survey, 1)
     return _slice(survey, "line", f"Along a random direction, {settings.normalization}-normalized", line)
 

@@ -106,7 +106,9 @@ def make_subject(
         assert target.objective is not None
         objective, test = target.objective, target.test
         metrics = _known_metrics(objective)
-    subject = Subject(target, objective, test, metrics, training or (target.problem and target.problem.training))
+    subject = Subject(
+        target, objective, test, metrics, training or (target.problem and target.problem.training)
+    )
     if target.problem is None or checkpoint or trajectory:
         subject.training = None
     _load(subject, checkpoint, trajectory)

@@ -78,7 +78,11 @@ def survey(
     """
     settings = settings or Settings()
     subject = make_subject(
-        resolve(target, **(parameters or {})), seed=settings.seed, training=training, checkpoint=checkpoint, trajectory=trajectory
+        resolve(target, **(parameters or {})),
+        seed=settings.seed,
+        training=training,
+        checkpoint=checkpoint,
+        trajectory=trajectory,
     )
     folder = Path(out) if out is not None else Path("runs") / folder_name(subject.target.name)
     identity = subject.identity() | asdict(settings) | {"torch": str(torch.__version__)}
@@ -102,7 +106,10 @@ def _run(
 
     advance = None if progress is None else progress.advance
     keep("target", lambda: describe(subject))
-    keep("provenance", lambda: provenance(run, subject, settings.seed, command) | {"settings": asdict(settings)})
+    keep(
+        "provenance",
+        lambda: provenance(run, subject, settings.seed, command) | {"settings": asdict(settings)},
+    )
     begin("training" if subject.training else "going to the point")
     begun = time.perf_counter()
     how = subject.arrive(run, settings.seed, advance)

@@ -65,12 +65,12 @@ def _target(made: object, name: str | None, kind: str) -> Target:
     if isinstance(made, AbstractObjective):
         return Target(name or made.name, kind, objective=made)
     if isinstance(made, Mapping):
-        arguments = cast("dict[str, Any]", dict(cast("Mapping[str, Any]", made)))
+        arguments = dict(cast("Mapping[str, Any]", made))
         test_data = arguments.pop("test_data", None)
         return _measured(arguments, test_data, name, kind)
     if isinstance(made, tuple) and len(cast("tuple[Any]", made)) in (3, 4):
         model, loss_fn, data, *test = cast("tuple[Any, ...]", made)
-        arguments = {"model": model, "loss_fn": loss_fn, "data": data}
+        arguments: dict[str, Any] = {"model": model, "loss_fn": loss_fn, "data": data}
         return _measured(arguments, test[0] if test else None, name, kind)
     raise InvalidArgument(
         f"{name or 'target'} must be or return a Problem, an Objective, a Surface, (model, loss_fn, data) or a dict "
@@ -85,7 +85,8 @@ def _measured(arguments: dict[str, Any], test_data: object, name: str | None, ki
         )
     try:
         objective = Objective(**arguments)
-        test = None if test_data is None else Objective(**{**arguments, "data": test_data})
+        held_out: dict[str, Any] = {**arguments, "data": test_data}
+        test = None if test_data is None else Objective(**held_out)
     except TypeError as error:
         raise InvalidArgument(f"{name or 'target'}: {error}") from error
     return Target(name or objective.name, kind, objective=objective, test=test)

@@ -50,7 +50,9 @@ def _rate(results: dict[str, Any]) -> str:
     edge = results["stability"]
     if not math.isfinite(edge["rate"]):
         return "no direction curves upward, so no learning rate is too large here"
-    steps = {"sgd": "gradient descent", "momentum": "momentum", "nesterov": "Nesterov's method"}[edge["optimizer"]]
+    steps = {"sgd": "gradient descent", "momentum": "momentum", "nesterov": "Nesterov's method"}[
+        edge["optimizer"]
+    ]
     limit = f"full-batch {steps} is stable here up to a rate of {edge['rate']:.3g}"
     if edge["used"] is None:
         return limit
@@ -66,17 +68,23 @@ def _findings(results: dict[str, Any]) -> list[str]:
         error = math.hypot(train["stderr"], test["stderr"])
         if gap > 2 * error:
             found.append(
-                f"The test loss is {gap:.3g} ± {error:.2g} above the training loss: some of the fit does not carry over."
+                f"The test loss is {gap:.3g} ± {error:.2g} above the training loss: "
+                "some of the fit does not carry over."
             )
         elif error == error:
-            found.append(f"Training and test loss agree within their errors (difference {gap:.2g} ± {error:.2g}).")
+            found.append(
+                f"Training and test loss agree within their errors (difference {gap:.2g} ± {error:.2g})."
+            )
     top, bottom = values[0], values[-1]
     found.append(f"The curvature ranges from {bottom:.3g} to {top:.3g} along the directions measured.")
     if bottom < 0 < top:
         found.append(f"The steepest downward curvature is {-bottom / top:.1%} of the steepest upward one.")
     share = results["density"]["fraction_negative"]
     if results["density"]["size"] > 8:
-        found.append(f"{share['value']:.0%} ± {share['stderr']:.0%} of all eigenvalues are below minus a thousandth of the largest.")
+        found.append(
+            f"{share['value']:.0%} ± {share['stderr']:.0%} of all eigenvalues are below minus a thousandth of "
+            "the largest."
+        )
     edge = results["stability"]
     if edge["ratio"] is not None and edge["ratio"] > 1:
         found.append(

@@ -1,0 +1,126 @@
+"""A filled, labelled contour map of a plane slice, with the path on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from thalweg.plots.arrays import Floats, grid, points, vector
+from thalweg.plots.canvas import axes_for, legend_below, literal
+from thalweg.plots.heights import Heights
+from thalweg.plots.style import COLORMAP, COLORS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.contour import QuadContourSet
+    from matplotlib.path import Path
+
+
+def contours(
+    alpha: ArrayLike,
+    beta: ArrayLike,
+    values: ArrayLike,
+    ax: Axes | None = None,
+    *,
+    name: str = "loss",
+    labels: tuple[str, str] = ("α", "β"),
+    path: ArrayLike | None = None,
+    path_values: ArrayLike | None = None,
+    minima: ArrayLike | None = None,
+    center: bool = True,
+    heights: Heights | None = None,
+) -> Axes:
+    """Draw values (a, b) over coordinates alpha (a,), to the right, and beta (b,), up.
+
+    Parameters
+    ----------
+    path: (t, 2) coordinates of checkpoints, first to last. path_values: (t,) their true values, which fill the
+        checkpoints' marks in the map's colours: a mark that stands out from the ground lies off the plane.
+    minima: (m, 2) known minima. center: whether to mark (0, 0), where it lies within the map.
+    heights: the colour scale, by default the one that suits `values`: `heights.remarks()` says what it cuts off.
+
+    Values that are not finite are hatched, those above the scale dotted.
+    """
+    x, y = vector(alpha, "alpha"), vector(beta, "beta")
+    field = grid(values, "values", (x.size, y.size))
+    track, wells = points(path, "path"), points(minima, "minima")
+    scale = heights or Heights.of(field)
+    ax = axes_for(ax)
+    _ground(ax, x, y, field, scale, name)
+    drawn: list[object] = []
+    if len(track):
+        truth = None if path_values is None else vector(path_values, "path_values", len(track))
+        drawn += _path(ax, track, truth, scale)
+    elif center and x[0] <= 0 <= x[-1] and y[0] <= 0 <= y[-1]:
+        drawn += ax.plot(
+            0, 0, "X", ms=8, mfc="white", mec="black", mew=0.8, ls="", label="the point, (0, 0)", zorder=6
+        )
+    if len(wells):
+        drawn += ax.plot(
+            *wells.T,
+            "P",
+            ms=7,
+            mfc=COLORS["orange"],
+            mec="black",
+            mew=0.6,
+            ls="",
+            label="known minimum",
+            zorder=5,
+        )
+    ax.set_xlim(x[0], x[-1])
+    ax.set_ylim(y[0], y[-1])
+    ax.set_xlabel(literal(labels[0]))
+    ax.set_ylabel(literal(labels[1]))
+    legend_below(ax, drawn)
+    return ax
+
+
+def _ground(ax: Axes, x: Floats, y: Floats, field: Floats, scale: Heights, name: str) -> None:
+    if np.isnan(field).any():
+        ax.patch.set(hatch="////", facecolor="0.93", edgecolor="0.45")
+    if np.isnan(field).all():
+        return
+    shown = np.ma.masked_invalid(scale(field)).T
+    filled = ax.contourf(x, y, shown, levels=scale.bands(), norm=scale.norm(), cmap=COLORMAP)
+    # Without an edge of its own colour, viewers show the page between neighbouring bands.
+    filled.set_edgecolor("face")
+    levels = scale.levels()
+    if levels.size:
+        tints = ["white" if scale.norm()(level) < 0.6 else "black" for level in levels]
+        lines = ax.contour(x, y, shown, levels=levels, colors=tints, linewidths=0.6, alpha=0.75)
+        whole = [level for level, line in zip(levels, lines.get_paths(), strict=True) if _pieces(line) <= 4]
+        ax.clabel(lines, whole, fmt=lambda height: f"{height:g}", fontsize=7)
+    if scale.above:
+        over = np.ma.masked_invalid(field - scale.base).T
+        ax.contourf(x, y, over, levels=[scale.upper, np.inf], colors="none", hatches=["..."])
+    _colorbar(ax, filled, scale, name, levels)
+
+
+def _pieces(line: Path) -> int:
+    """Pieces of one contour: a level that falls apart on the grid would be labelled all over."""
+    return 0 if line.codes is None else int((line.codes == line.MOVETO).sum())
+
+
+def _colorbar(ax: Axes, filled: QuadContourSet, scale: Heights, name: str, levels: Floats) -> None:
+    figure: Any = ax.figure
+    bar = figure.colorbar(filled, ax=ax, pad=0.02, fraction=0.06)
+    bar.set_ticks(levels, labels=[f"{level:g}" for level in levels])
+    bar.ax.minorticks_off()
+    bar.set_label(scale.label(literal(name)) + (" (logarithmic)" if scale.logarithmic else ""))
+
+
+def _path(ax: Axes, track: Floats, truth: Floats | None, scale: Heights) -> list[object]:
+    ax.plot(*track.T, color="white", lw=2.6, zorder=4)
+    ax.plot(*track.T, color=COLORS["vermilion"], lw=1.3, zorder=4)
+    if truth is None:
+        ax.plot(*track[1:-1].T, "o", ms=3.2, color=COLORS["vermilion"], zorder=5)
+    else:
+        ax.scatter(
+            *track.T, c=scale(truth), cmap=COLORMAP, norm=scale.norm(), s=20, ec="white", lw=0.8, zorder=5
+        )
+    marks = {"zorder": 6, "ls": "", "mec": "black", "mew": 0.8}
+    start = ax.plot(*track[0], "s", ms=6, mfc="white", label="start", **marks)
+    end = ax.plot(*track[-1], "*", ms=11, mfc="white", label="end", **marks)
+    return [*start, *end]

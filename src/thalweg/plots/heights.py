@@ -1,0 +1,147 @@
+"""How the values of a map become heights and colours: logarithmic or not, from where, up to where."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from thalweg.plots.arrays import Floats
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Normalize
+
+LOGARITHMIC_FROM = 100.0
+"""Ratio of the highest to the lowest value from which heights are logarithmic."""
+
+_DEEPEST = 1e-6
+_MANTISSAS = ((1.0, (1, 1.5, 2, 3, 5, 7)), (2.6, (1, 2, 5)), (5.5, (1, 3)))
+
+
+@dataclass(frozen=True)
+class Heights:
+    """The scale of a map.
+
+    base: what is subtracted from values, 0 unless some are negative and the scale is logarithmic.
+    lower, upper: range of (value − base) that colours tell apart. above, below: points outside of it, drawn
+    at its ends. missing: points without a finite value. points: all of them.
+    """
+
+    base: float
+    logarithmic: bool
+    lower: float
+    upper: float
+    above: int
+    below: int
+    missing: int
+    points: int
+
+    @classmethod
+    def of(cls, values: ArrayLike) -> Heights:
+        """The scale that suits `values` of any shape.
+
+        Logarithmic when the values span a factor above 100. The top two in a hundred are cut off when they
+        would take half of the scale for themselves, and logarithms six decades below the top.
+        """
+        everything = np.asarray(values, dtype=np.float64).ravel()
+        finite = np.sort(everything[np.isfinite(everything)])
+        counts = (everything.size - finite.size, everything.size)
+        if not finite.size:
+            return cls(0.0, False, 0.0, 1.0, 0, 0, *counts)
+        base, logarithmic = _base(finite)
+        heights = finite - base
+        top = float(heights[-1])
+        lower = max(float(heights[heights > 0][0]), top * _DEEPEST) if logarithmic else float(heights[0])
+        upper = _robust_top(heights, lower, logarithmic)
+        if not upper > lower:
+            margin = abs(lower) * 0.01 or 1.0
+            return cls(base, False, lower - margin, lower + margin, 0, 0, *counts)
+        above, below = int((heights > upper).sum()), int((heights < lower).sum())
+        return cls(base, logarithmic, lower, upper, above, below, *counts)
+
+    def __call__(self, values: ArrayLike) -> Floats:
+        """Values as heights above the base, within the range; NaN where there is no finite value."""
+        heights = np.asarray(values, dtype=np.float64) - self.base
+        return np.where(np.isfinite(heights), np.clip(heights, self.lower, self.upper), np.nan)
+
+    def norm(self) -> Normalize:
+        """The matplotlib norm of the range."""
+        from matplotlib.colors import LogNorm, Normalize
+
+        return (LogNorm if self.logarithmic else Normalize)(self.lower, self.upper)
+
+    def levels(self) -> Floats:
+        """Round heights, ascending, for contour lines."""
+        if not self.logarithmic:
+            from matplotlib.ticker import MaxNLocator
+
+            found = np.asarray(MaxNLocator(9).tick_values(self.lower, self.upper))
+        else:
+            decades = np.arange(math.floor(math.log10(self.lower)), math.ceil(math.log10(self.upper)) + 1)
+            width = math.log10(self.upper / self.lower)
+            mantissas = next((m for limit, m in _MANTISSAS if width <= limit), (1,))
+            found = np.sort(np.multiply.outer(10.0**decades, mantissas).ravel())
+        return found[(found > self.lower) & (found < self.upper)]
+
+    def bands(self, between: int = 3) -> Floats:
+        """Ascending bounds of filled bands: the range's ends, the levels, and `between` steps from one to the next."""
+        knots = np.unique(np.concatenate([[self.lower], self.levels(), [self.upper]]))
+        scale = np.log10(knots) if self.logarithmic else knots
+        fine = np.concatenate(
+            [np.linspace(a, b, between, endpoint=False) for a, b in zip(scale, scale[1:], strict=False)]
+        )
+        bounds = 10.0**fine if self.logarithmic else fine
+        return np.append(bounds, self.upper)
+
+    def label(self, name: str) -> str:
+        """What the heights of the quantity `name` are, for an axis."""
+        if not self.base:
+            return name
+        return f"{name} {'−' if self.base > 0 else '+'} {abs(self.base):.3g}"
+
+    def remarks(self, name: str) -> list[str]:
+        """Sentences on everything that is not drawn as it is."""
+        found: list[str] = []
+        if self.logarithmic and self.base:
+            found.append(
+                f"Heights are logarithms of {self.label(name)}: the lowest point of the map is zero."
+            )
+        elif self.logarithmic:
+            found.append("Heights are logarithmic.")
+        if self.above:
+            bound = self.upper + self.base
+            found.append(
+                f"{self.above} of {self.points} points have a {name} above {bound:.3g} and are drawn at it (dotted)."
+            )
+        if self.below:
+            bound = self.lower + self.base
+            found.append(
+                f"{self.below} of {self.points} points have a {name} below {bound:.3g} and are drawn at it."
+            )
+        if self.missing:
+            found.append(
+                f"At {self.missing} of {self.points} points the {name} is not a finite number (hatched)."
+            )
+        return found
+
+
+def _base(finite: Floats) -> tuple[float, bool]:
+    if finite[0] >= 0:
+        lowest = finite[finite > 0][:1]
+        return 0.0, bool(lowest.size) and bool(finite[-1] > LOGARITHMIC_FROM * lowest[0])
+    # Above its own minimum every map spans infinitely many decades; the bulk decides.
+    heights = finite - finite[0]
+    low, high = np.quantile(heights, [0.02, 0.98])
+    logarithmic = bool(high > LOGARITHMIC_FROM * max(low, 0.0)) and bool(high > 0)
+    return (float(finite[0]), True) if logarithmic else (0.0, False)
+
+
+def _robust_top(heights: Floats, lower: float, logarithmic: bool) -> float:
+    top, bulk = float(heights[-1]), float(np.quantile(heights, 0.98))
+    if not bulk > lower:
+        return top
+    reach = (math.log(top / lower), math.log(bulk / lower)) if logarithmic else (top - lower, bulk - lower)
+    return bulk if reach[0] > 2 * reach[1] else top

@@ -1,0 +1,84 @@
+"""Loss and accuracy along a line through parameter space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from thalweg.plots.arrays import vector
+from thalweg.plots.canvas import axes_for, legend_below, literal
+from thalweg.plots.heights import Heights
+from thalweg.plots.style import COLORS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def line_slice(
+    alpha: ArrayLike,
+    loss: ArrayLike,
+    accuracy: ArrayLike | None = None,
+    ax: Axes | None = None,
+    *,
+    label: str = "α",
+    marks: dict[str, float] | None = None,
+) -> Axes:
+    """Draw the loss (m,) over coordinates alpha (m,), and the accuracy (m,), a fraction, on an axis at the right.
+
+    Parameters
+    ----------
+    label: what α runs along. marks: coordinates to mark by a vertical line, by name.
+
+    Places without a finite loss are hatched; the axis is logarithmic when positive losses span a factor above 100.
+    Returns the left Axes.
+    """
+    where = vector(alpha, "alpha")
+    losses = vector(loss, "loss", where.size).copy()
+    losses[~np.isfinite(losses)] = np.nan
+    ax = axes_for(ax)
+    drawn: list[object] = list(ax.plot(where, losses, color=COLORS["blue"], label="loss"))
+    scale = Heights.of(losses)
+    if scale.logarithmic and not scale.base:
+        ax.set_yscale("log")
+        ax.set_ylim(bottom=scale.lower * 0.7)
+    ax.set_xlabel(literal(label))
+    ax.set_ylabel("loss")
+    missing = np.isnan(losses)
+    if missing.any():
+        spans = ax.fill_between(
+            where,
+            0,
+            1,
+            where=missing,
+            step="mid",
+            transform=ax.get_xaxis_transform(),
+            facecolor="none",
+            edgecolor=COLORS["grey"],
+            hatch="////",
+            lw=0,
+            label="not finite",
+        )
+        drawn.append(spans)
+    if accuracy is not None:
+        right = ax.twinx()
+        right.spines["right"].set_visible(True)
+        drawn += right.plot(
+            where, vector(accuracy, "accuracy", where.size), "--", color=COLORS["vermilion"], label="accuracy"
+        )
+        right.set_ylim(0, 1.03)
+        right.set_ylabel("accuracy (dashed)")
+    for name, place in (marks or {}).items():
+        ax.axvline(place, color=COLORS["grey"], lw=0.8)
+        ax.annotate(
+            literal(name),
+            (place, 1.01),
+            xycoords=ax.get_xaxis_transform(),
+            ha="center",
+            va="bottom",
+            fontsize="small",
+        )
+    if len(drawn) > 1:
+        legend_below(ax, drawn)
+    return ax
