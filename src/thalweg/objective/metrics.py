@@ -75,16 +75,25 @@ def measure(here: ModelHere, metrics: Sequence[str]) -> dict[str, Measurement]:
     """The metrics of `values`, each with its standard error as a mean over independent samples.
 
     For the loss it is the spread of the samples' losses over √N, NaN where the loss does not split into samples;
-    for the gradient norm it is not estimated.
+    the accuracy's is that of a share (Agresti & Coull 1998); for the gradient norm it is not estimated.
     """
     samples = here.objective.samples
     errors: dict[str, float] = dict.fromkeys(METRICS, math.nan)
     found = values(here, metrics)
     if "accuracy" in found:
-        errors["accuracy"] = math.sqrt(found["accuracy"] * (1 - found["accuracy"]) / samples)
+        errors["accuracy"] = _share_error(found["accuracy"], samples)
     if "loss" in found and (spread := _sample_spread(here)) is not None:
         errors["loss"] = math.sqrt(spread / max(samples - 1, 1))
     return {name: Measurement(value, errors[name], samples) for name, value in found.items()}
+
+
+def _share_error(share: float, samples: int) -> float:
+    """Standard error of a share, with half a success and half a failure added so that 100 % is not certain.
+
+    Source: Agresti & Coull (1998), at one standard error.
+    """
+    adjusted = (share * samples + 0.5) / (samples + 1)
+    return math.sqrt(adjusted * (1 - adjusted) / (samples + 1))
 
 
 def _sample_spread(here: ModelHere) -> float | None:

@@ -100,7 +100,7 @@ def _ground(ax: Axes, x: Floats, y: Floats, field: Floats, scale: Heights, name:
 
 def _pieces(line: Path) -> int:
     """Pieces of one contour: a level that falls apart on the grid would be labelled all over."""
-    return 0 if line.codes is None else int((line.codes == line.MOVETO).sum())
+    return int(np.count_nonzero(np.equal(line.codes, line.MOVETO))) if line.codes is not None else 0
 
 
 def _colorbar(ax: Axes, filled: QuadContourSet, scale: Heights, name: str, levels: Floats) -> None:
@@ -120,7 +120,7 @@ def _path(ax: Axes, track: Floats, truth: Floats | None, scale: Heights) -> list
         ax.scatter(
             *track.T, c=scale(truth), cmap=COLORMAP, norm=scale.norm(), s=20, ec="white", lw=0.8, zorder=5
         )
-    marks = {"zorder": 6, "ls": "", "mec": "black", "mew": 0.8}
+    marks: dict[str, Any] = {"zorder": 6, "ls": "", "mec": "black", "mew": 0.8}
     start = ax.plot(*track[0], "s", ms=6, mfc="white", label="start", **marks)
     end = ax.plot(*track[-1], "*", ms=11, mfc="white", label="end", **marks)
     return [*start, *end]

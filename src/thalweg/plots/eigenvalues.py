@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -44,32 +44,23 @@ def eigenvalues(
     ax = axes_for(ax)
     top = count if size is None or size <= count else (count + 1) // 2
     places = np.arange(count, dtype=np.float64) + np.where(np.arange(count) < top, 0.0, 1.5)
-    drawn: list[object] = []
-    for chosen, color, label in ((eigen >= 0, "blue", "positive"), (eigen < 0, "vermilion", "negative")):
-        if chosen.any():
-            bars = ax.errorbar(
-                places[chosen],
-                eigen[chosen],
-                errors[chosen],
-                fmt="o",
-                ms=5,
-                color=COLORS[color],
-                capsize=3,
-                label=label,
-            )
-            ax.vlines(places[chosen], 0, eigen[chosen], color=COLORS[color], lw=1, alpha=0.4)
-            drawn.append(bars)
-    if not solid.all():
-        drawn += ax.plot(
-            places[~solid], eigen[~solid], "o", ms=5, mfc="white", mec=COLORS["grey"], label="not converged"
-        )
     _scale(ax, eigen, errors)
-    ax.axhline(0, color=COLORS["grey"], lw=0.8)
-    if top < count:
+    foot = ax.get_ylim()[0] if ax.get_yscale() == "log" else 0.0
+    for chosen, color in ((eigen >= 0, COLORS["blue"]), (eigen < 0, COLORS["vermilion"])):
+        if chosen.any():
+            at, value = places[chosen], eigen[chosen]
+            ax.errorbar(at, value, errors[chosen], fmt="o", ms=5, color=color, capsize=3)
+            ax.vlines(at, foot, value, color=color, lw=1, alpha=0.4)
+    if not solid.all():
+        hollow: dict[str, Any] = {"mfc": "white", "mec": "black", "label": "not converged"}
+        legend_below(ax, ax.plot(places[~solid], eigen[~solid], "o", **hollow))
+    if ax.get_yscale() != "log":
+        ax.axhline(0, color=COLORS["grey"], lw=0.8)
+    if size is not None and size > count:
         ax.text(
             top + 0.25,
             0.5,
-            f"{size - count:,} more" if size else "",
+            f"{size - count:,} more between",
             transform=ax.get_xaxis_transform(),
             rotation=90,
             ha="center",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -91,7 +92,7 @@ class Heights:
         knots = np.unique(np.concatenate([[self.lower], self.levels(), [self.upper]]))
         scale = np.log10(knots) if self.logarithmic else knots
         fine = np.concatenate(
-            [np.linspace(a, b, between, endpoint=False) for a, b in zip(scale, scale[1:], strict=False)]
+            [np.linspace(a, b, between, endpoint=False) for a, b in itertools.pairwise(scale)]
         )
         bounds = 10.0**fine if self.logarithmic else fine
         return np.append(bounds, self.upper)

@@ -13,6 +13,7 @@ from thalweg.plots.style import COLORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 _LOSSES = {"loss": ("training loss", "blue"), "test_loss": ("test loss", "vermilion")}
 _ACCURACIES = {"accuracy": ("training accuracy", "blue"), "test_accuracy": ("test accuracy", "vermilion")}
@@ -37,7 +38,7 @@ def learning_curves(
 
     ax = axes_for(ax)
     drawn = _draw(ax, rows, _LOSSES, "-")
-    finite = np.concatenate([line.get_ydata() for line in drawn])
+    finite = np.concatenate([np.asarray(line.get_ydata()) for line in drawn])
     positive = finite[np.isfinite(finite) & (finite > 0)]
     if positive.size and positive.size == np.isfinite(finite).sum() and positive.max() > 30 * positive.min():
         ax.set_yscale("log")
@@ -56,9 +57,9 @@ def learning_curves(
 
 def _draw(
     ax: Axes, rows: Sequence[Mapping[str, float]], quantities: Mapping[str, tuple[str, str]], dashes: str
-) -> list[object]:
+) -> list[Line2D]:
     steps = [row["step"] for row in rows]
-    drawn: list[object] = []
+    drawn: list[Line2D] = []
     for key, (label, color) in quantities.items():
         if any(key in row for row in rows):
             values = np.array([row.get(key, np.nan) for row in rows], dtype=np.float64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 COLORS = {
     "blue": "#0072B2",
@@ -47,5 +47,5 @@ def paper() -> Generator[None]:
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_PAPER)
+        matplotlib.rcParams.update(cast(Any, _PAPER))
         yield

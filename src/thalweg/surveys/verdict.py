@@ -82,7 +82,7 @@ def _findings(results: dict[str, Any]) -> list[str]:
     share = results["density"]["fraction_negative"]
     if results["density"]["size"] > 8:
         found.append(
-            f"{share['value']:.0%} ± {share['stderr']:.0%} of all eigenvalues are below minus a thousandth of "
+            f"{share['value']:.1%} ± {share['stderr']:.1%} of all eigenvalues are below minus a thousandth of "
             "the largest."
         )
     edge = results["stability"]
