@@ -1,7 +1,7 @@
 """A model of one's own, with a DataLoader, surveyed from Python or from the command line.
 
-    python examples/my_model.py
-    thalweg survey examples/my_model.py:make
+python examples/my_model.py
+thalweg survey examples/my_model.py:make
 """
 
 import torch

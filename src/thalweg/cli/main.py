@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Annotated, NoReturn
 
-import click
 import typer
 
 from thalweg.cli.export import export
@@ -25,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+INTERRUPTED = 130
 for command in (survey, train, report, export, names):
     app.command()(command)
 
@@ -51,18 +51,15 @@ def main() -> NoReturn:
     # Taken out here, so that it may stand anywhere on the line.
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        code = app(arguments, prog_name="thalweg", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(2)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        _say("interrupted: what was measured is kept, and the same command continues")
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(1)
+        app(arguments, prog_name="thalweg")
+    except SystemExit as stop:
+        # Typer turns Ctrl-C into this status.
+        if stop.code == INTERRUPTED:
+            _say_interrupted()
+        raise
+    except KeyboardInterrupt:
+        _say_interrupted()
+        sys.exit(INTERRUPTED)
     except Exception as error:
         if debug:
             raise
@@ -72,7 +69,11 @@ def main() -> NoReturn:
             reason = (str(error).strip().splitlines() or [""])[0]
             _say(f"error: {type(error).__name__}: {reason} (unexpected; --debug shows where)")
         sys.exit(1)
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(0)
+
+
+def _say_interrupted() -> None:
+    _say("interrupted: what was measured is kept, and the same command continues")
 
 
 def _say(line: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -45,17 +47,19 @@ class Basis:
         for _ in range(2):
             components = [panel.T @ vector for panel in panels]
             for panel, component in zip(panels, components, strict=True):
-                vector -= panel @ component
+                vector.addmv_(panel, component, alpha=-1)
             total += torch.cat(components)
         return total
 
     def rotate(self, rotation: Tensor) -> None:
-        """Replace the first j columns by themselves times `rotation` (i, j), where i columns are in use."""
+        """Replace the first j columns by themselves times `rotation` (i, j), where i columns are in use.
+
+        The other columns stay as they are.
+        """
         used, columns = rotation.shape
         split = min(used, self.leading.shape[1])
         rotation = rotation.to(self.leading.device, self.leading.dtype)
-        for rows in torch.arange(self.leading.shape[0]).split(65536):
-            span = slice(int(rows[0]), int(rows[-1]) + 1)
+        for span in _blocks(self.leading.shape[0], used):
             both = torch.cat([self.leading[span, :split], self._rest[span, : used - split]], 1) @ rotation
             kept = min(columns, split)
             self.leading[span, :kept] = both[:, :kept]
@@ -65,5 +69,11 @@ class Basis:
 def rotate(columns: Tensor, rotation: Tensor) -> None:
     """Replace `columns` (n, k) by columns · rotation (k, k), in blocks of rows: no second copy is held."""
     rotation = rotation.to(columns.device, columns.dtype)
-    for block in columns.split(65536):
-        block.copy_(block @ rotation)
+    for span in _blocks(*columns.shape):
+        columns[span] = columns[span] @ rotation
+
+
+def _blocks(rows: int, columns: int) -> Iterator[slice]:
+    """Slices of the rows so short that a copy of one, and its product, take no more memory than one column."""
+    step = min(max(rows // (2 * columns), 1), 65536)
+    return (slice(start, start + step) for start in range(0, rows, step))

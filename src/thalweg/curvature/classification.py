@@ -75,7 +75,12 @@ def classify(
 
     Parameters
     ----------
+    k, tol, seed: of the eigenpairs that are computed above n = 512.
     pairs: eigenpairs from both ends at θ, where they are known already.
+
+    Raises
+    ------
+    InvalidArgument: pairs, or k, without an eigenvalue from each end.
     """
     theta = obj.checked_point(theta)
     precision = torch.finfo(obj.dtype).eps
@@ -84,6 +89,9 @@ def classify(
         raise InvalidArgument(
             f'pairs must come from eigenpairs(..., which="both"), got which={pairs.which!r}'
         )
+    count = k if pairs is None else pairs.values.numel()
+    if obj.size > DENSE_UP_TO and count < 2:
+        raise InvalidArgument(f"{'k' if pairs is None else 'pairs'} must hold at least 2 values, got {count}")
     with hessian(obj, theta) as operator:
         assert operator.here is not None
         norm = float(operator.here.gradient().norm())
@@ -102,10 +110,10 @@ def classify(
     tolerance = gradient_tol * extreme * max(1.0, float(theta.norm()))
     complete = values.numel() == obj.size
     return Classification(
-        _kind(norm > tolerance, index, positive, near_zero, complete),
+        _kind(norm > tolerance, index, positive, near_zero),
         index,
         # Values from the bottom end that reach up to zero leave no negative ones unseen.
-        not complete and index > 0 and near_zero == 0 and _bottom_all_negative(values, errors),
+        not complete and _bottom_all_negative(values, errors),
         near_zero,
         norm,
         tolerance,
@@ -115,18 +123,17 @@ def classify(
     )
 
 
-def _kind(sloping: bool, index: int, positive: int, near_zero: int, complete: bool) -> Kind:
+def _kind(sloping: bool, index: int, positive: int, near_zero: int) -> Kind:
+    """The kind by how many of the values, the extreme ones among them, have which sign."""
     if sloping:
         return "not critical"
     if index and positive:
         return "saddle"
-    if near_zero or not (index or positive):
+    if near_zero:
         return "undetermined"
-    if positive:
-        return "minimum"
-    return "maximum" if complete else "undetermined"
+    return "minimum" if positive else "maximum"
 
 
 def _bottom_all_negative(values: Tensor, errors: Tensor) -> bool:
     bottom = values.numel() // 2
-    return bool((values[-bottom:] < -errors[-bottom:]).all()) if bottom else False
+    return bool((values[-bottom:] < -errors[-bottom:]).all())

@@ -31,8 +31,8 @@ class Tridiagonal:
 def lanczos(operator: SymmetricOperator, start: Tensor, steps: int, *, reorthogonalize: bool) -> Tridiagonal:
     """`steps` Lanczos steps from `start` (n,), fewer when an invariant subspace is exhausted.
 
-    With re-orthogonalization `steps` vectors are held; without it three, and converged Ritz values repeat
-    as ghosts while their weights still add up to the right measure (Golub & Meurant 2010, ch. 4).
+    With re-orthogonalization `steps` vectors are held and three more; without it those three, besides the start,
+    and converged Ritz values repeat as ghosts while their weights still add up to the right measure (Golub & Meurant 2010, ch. 4).
     """
     diagonal: list[float] = []
     off_diagonal: list[float] = []
@@ -55,9 +55,10 @@ def _recurrence(
         if reorthogonalize:
             basis.set(step, current)
         residual = operator @ current
-        residual -= beta * previous
+        # In place, here and below: no fourth vector is held.
+        residual.sub_(previous, alpha=beta)
         alpha = float(residual @ current)
-        residual -= alpha * current
+        residual.sub_(current, alpha=alpha)
         if reorthogonalize:
             basis.orthogonalize(residual, step + 1)
         beta = float(residual.norm())
@@ -65,4 +66,5 @@ def _recurrence(
         yield alpha, beta
         if beta <= 10 * torch.finfo(current.dtype).eps * scale:
             return
-        previous, current = current, residual / beta
+        previous, current = current, residual.div_(beta)
+        del residual

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,7 +58,8 @@ class SymmetricOperator:
             )
         self.products += 1 if v.dim() == 1 else v.shape[1]
         product = self._product(v)
-        if not bool(torch.isfinite(product).all()):
+        # The extremes are NaN or infinite where any entry is, and unlike isfinite(product) take no memory.
+        if not bool(torch.isfinite(torch.stack(product.aminmax())).all()):
             raise NotDifferentiable(
                 f"a product with the {self.name} is not finite: the loss or its derivatives overflow at this point"
             )
@@ -83,7 +85,9 @@ class SymmetricOperator:
         from scipy.sparse.linalg import LinearOperator
 
         def product(v: object) -> object:
-            vector = torch.as_tensor(v, dtype=self.dtype, device=self.device)
+            # A copy where v runs backwards or is read-only, which torch has no tensors for.
+            array = np.require(v, requirements=["C", "W"])
+            vector = torch.as_tensor(array, dtype=self.dtype, device=self.device)
             return (self @ vector).cpu().numpy()
 
         dtype = torch.empty(0, dtype=self.dtype).numpy().dtype

@@ -23,7 +23,7 @@ def random_vectors(
     """`count` independent vectors (n, count) with identity covariance: signs ±1, or standard normal."""
     shape = (operator.shape[0], count)
     if distribution == "rademacher":
-        vectors = torch.randint(0, 2, shape, generator=draw).mul_(2).sub_(1)
+        vectors = torch.randint(0, 2, shape, generator=draw, dtype=torch.int8).mul_(2).sub_(1)
     else:
         vectors = torch.randn(shape, generator=draw)
     return vectors.to(operator.device, operator.dtype)

@@ -45,16 +45,18 @@ def sharpness(
         standard error); "sam", L(θ + ρg/‖g‖) − L(θ), the one-step value of Foret et al. (2021), exact for that
         step; "average", the mean of L(θ + ρu) − L(θ) over random directions u on the unit sphere (error: one
         standard error).
-    rho: radius, in units of θ.
+    rho: radius, in units of θ. probes: how many random directions "average" takes.
 
     Raises
     ------
-    InvalidArgument: an unknown kind, or a radius that is not positive.
+    InvalidArgument: an unknown kind, a radius that is not positive and finite, or fewer than two probes.
     """
     if kind not in get_args(SharpnessKind):
         raise InvalidArgument(f"kind must be one of {', '.join(get_args(SharpnessKind))}, got {kind!r}")
-    if not rho > 0:
-        raise InvalidArgument(f"rho must be positive, got {rho}")
+    if not 0 < rho < math.inf:
+        raise InvalidArgument(f"rho must be positive and finite, got {rho}")
+    if probes < 2:
+        raise InvalidArgument(f"probes must be at least 2, got {probes}")
     theta = obj.checked_point(theta)
     with hessian(obj, theta) as operator:
         if kind == "lambda_max":

@@ -81,20 +81,22 @@ def spectral_density(
     ----------
     width: broadening of the nodes, in units of the eigenvalues; 1/100 of their range when None.
     grid: points at which the density is wanted, or how many of them to spread over the range.
-    reorthogonalize: hold all Lanczos vectors (steps · n numbers) to keep them orthogonal, or only three; None
-        keeps them while they fit into 1 GiB.
+    reorthogonalize: hold all Lanczos vectors (steps · n numbers) to keep them orthogonal, or no more than four
+        vectors, start and product included; None keeps them while they fit into 1 GiB.
 
     Raises
     ------
-    InvalidArgument: probes below 2 (there would be no band), steps below 1, width not positive.
+    InvalidArgument: probes below 2 (there would be no band), steps below 1, a grid of fewer than 2 points, width
+        not positive and finite.
 
     Sources: Golub & Meurant (2010); Ghorbani et al. (2019), algorithm 1.
     """
-    for name, value, least in (("probes", probes, 2), ("steps", steps, 1)):
+    points = grid if isinstance(grid, int) else grid.numel()
+    for name, value, least in (("probes", probes, 2), ("steps", steps, 1), ("grid points", points, 2)):
         if value < least:
             raise InvalidArgument(f"{name} must be at least {least}, got {value}")
-    if width is not None and not width > 0:
-        raise InvalidArgument(f"width must be positive, got {width}")
+    if width is not None and not 0 < width < math.inf:
+        raise InvalidArgument(f"width must be positive and finite, got {width}")
     size, begun = operator.shape[0], operator.products
     if reorthogonalize is None:
         reorthogonalize = steps * size * operator.dtype.itemsize <= REORTHOGONALIZE_WITHIN

@@ -41,6 +41,8 @@ def largest_stable_rate(
     ------
     InvalidArgument: another optimizer, or a momentum outside [0, 1).
     """
+    # Before the eigenvalue, which may take long, is computed in vain.
+    stable_rate(1.0, 0.0, optimizer, momentum)
     with hessian(obj, theta) as operator:
         pairs = eigenpairs(operator, 1, "largest", tol, seed=seed)
     return stable_rate(float(pairs.values[0]), float(pairs.residuals[0]), optimizer, momentum)

@@ -35,7 +35,7 @@ def trace(
     atol: float = 0.0,
     *,
     max_products: int = 400,
-    min_probes: int = 12,
+    min_probes: int = 20,
     sketch: int = 12,
     seed: int = 0,
 ) -> Trace:
@@ -43,29 +43,34 @@ def trace(
 
     "hutchinson": the mean of vᵀAv over random signs v. "hutch++": exact on the range Q of a sketch AS with
     `sketch` columns, Hutchinson on the rest, whose variance is smaller the faster the spectrum decays. A matrix
-    with n ≤ max_products is summed exactly when that is cheaper.
+    of no more columns than the fewest products of the method is summed exactly.
+
+    Stopping as soon as the spread is small favours samples that happen to have a small one: value ± 2·stderr
+    covers the trace in about 92 % of cases rather than 95 %, in about 88 % where one eigenvalue is all of it.
 
     Parameters
     ----------
     atol: absolute error that is good enough; the trace of an indefinite matrix can be near 0.
+    max_products: products that may be spent, at least min_probes and, for "hutch++", 2·sketch more.
     min_probes: random vectors drawn before the spread is believed.
 
     Raises
     ------
-    InvalidArgument: an unknown method, or a tolerance or count that is not positive.
+    InvalidArgument: an unknown method, a negative tolerance, or a count that is too small.
 
     Sources: Hutchinson (1989); Meyer et al. (2021), Hutch++, algorithm 1.
     """
-    _check(method, rtol, atol, max_products, min_probes, sketch)
+    fewest = min_probes + (2 * sketch if method == "hutch++" else 0)
+    _check(method, rtol, atol, max_products, min_probes, sketch, fewest)
     size = operator.shape[0]
-    if size <= min_probes:
+    if size <= fewest:
         value = float(operator.dense().diagonal().double().sum())
         return Trace(value, 0.0, size, True, method)
     draw = generator(seed)
     begun = operator.products
     exact, basis = 0.0, None
     if method == "hutch++":
-        image = operator @ random_vectors(operator, min(sketch, size), draw, "rademacher")
+        image = operator @ random_vectors(operator, sketch, draw, "rademacher")
         basis = torch.linalg.qr(image).Q
         exact = float((basis * (operator @ basis)).double().sum())
 
@@ -103,16 +108,18 @@ def _until(
     return torch.tensor(samples, dtype=torch.float64)
 
 
-def _check(method: str, rtol: float, atol: float, max_products: int, min_probes: int, sketch: int) -> None:
+def _check(
+    method: str, rtol: float, atol: float, max_products: int, min_probes: int, sketch: int, fewest: int
+) -> None:
     if method not in get_args(Method):
         raise InvalidArgument(f'method must be "hutch++" or "hutchinson", got {method!r}')
     for name, value in (("rtol", rtol), ("atol", atol)):
         if not value >= 0:
             raise InvalidArgument(f"{name} must not be negative, got {value}")
     for name, count, least in (
-        ("max_products", max_products, 1),
         ("min_probes", min_probes, 2),
         ("sketch", sketch, 1),
+        (f"max_products for {method} with these counts", max_products, fewest),
     ):
         if count < least:
             raise InvalidArgument(f"{name} must be at least {least}, got {count}")

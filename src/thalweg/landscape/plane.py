@@ -40,12 +40,21 @@ class Plane:
         return self.directions.shape[1]
 
     def at(self, coordinates: Sequence[float]) -> Tensor:
-        """The point θ (n,) at the given coordinates."""
+        """The point θ (n,) at the given coordinates; ShapeMismatch for another number of them than axes."""
         weights = torch.as_tensor(coordinates, dtype=self.center.dtype, device=self.center.device)
+        if weights.shape != (self.dim,):
+            raise ShapeMismatch(f"coordinates must have shape ({self.dim},), got {tuple(weights.shape)}")
         return torch.addmv(self.center, self.directions, weights)
 
     def project(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Coordinates (t, d) of the nearest points of the plane to `points` (t, n), and the distances (t,)."""
+        """Coordinates (t, d) of the nearest points of the plane to `points` (t, n), and the distances (t,).
+
+        Raises ShapeMismatch for points of another shape.
+        """
+        if points.dim() != 2 or points.shape[1] != self.center.numel():
+            raise ShapeMismatch(
+                f"points must have shape (t, {self.center.numel()}), got {tuple(points.shape)}"
+            )
         offsets = points - self.center
         coordinates = torch.linalg.lstsq(self.directions.double(), offsets.T.double()).solution.T
         away = offsets.double() - coordinates @ self.directions.double().T
@@ -77,5 +86,5 @@ def check_points(points: Sequence[Tensor], names: Sequence[str]) -> None:
     for name, point in zip(names, points, strict=True):
         if point.dim() != 1 or point.shape != points[0].shape:
             raise ShapeMismatch(
-                f"{name} must be a vector ({points[0].shape[0]},), got shape {tuple(point.shape)}"
+                f"{name} must be a vector ({points[0].numel()},), got shape {tuple(point.shape)}"
             )

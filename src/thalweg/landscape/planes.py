@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -85,13 +86,23 @@ def trajectory_plane(obj: AbstractObjective, checkpoints: Sequence[Tensor]) -> P
         raise InvalidArgument(
             f"checkpoints must hold at least 3 points to span a plane, got {len(checkpoints)}"
         )
-    check_points(checkpoints, [f"checkpoints[{i}]" for i in range(len(checkpoints))])
+    names = [f"checkpoints[{i}]" for i in range(len(checkpoints))]
+    check_points(checkpoints, names)
     center = obj.checked_point(checkpoints[-1])
+    sizes = [float(point.norm()) for point in checkpoints]
+    for name, size in zip(names, sizes, strict=True):
+        if not math.isfinite(size):
+            raise InvalidArgument(f"{name} must be finite, got a vector of norm {size}")
     offsets = torch.stack([obj.checked_point(point) - center for point in checkpoints[:-1]])
-    gram = (offsets @ offsets.T).double()
+    # In double precision, for the second eigenvalue may be small: piece by piece, to hold no second copy.
+    pieces = map(Tensor.double, offsets.split(2**20, dim=1))
+    gram = torch.stack([piece @ piece.T for piece in pieces]).sum(0)
     values, vectors = torch.linalg.eigh(gram)
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-    if not values[1] > values[0] * torch.finfo(obj.dtype).eps:
+    # Rounding, of the products and of the points themselves, spreads points that lie on a line by this much.
+    products = torch.finfo(torch.float64).eps * float(values[0])
+    points = (torch.finfo(obj.dtype).eps * max(sizes)) ** 2
+    if not values[1] > len(offsets) * max(products, points):
         raise InvalidArgument("checkpoints do not span a plane: they lie on one line, or coincide")
     weights = (vectors[:, :2] / values[:2].sqrt()).to(offsets)
     directions = torch.linalg.qr(offsets.T @ weights).Q
@@ -136,7 +147,8 @@ def eigen_plane(
     if pairs is None:
         with hessian(obj, center) as operator:
             pairs = eigenpairs(operator, 2, "largest", seed=seed)
-    if pairs.which == "smallest" or pairs.values.numel() < 2:
+    # Of the pairs from both ends the first half, and the middle one, are from the top.
+    if pairs.which == "smallest" or pairs.values.numel() < (3 if pairs.which == "both" else 2):
         raise InvalidArgument("pairs must hold at least the two largest eigenvalues")
     reach = 0.1 * float(center.norm()) or 1.0
     values = pairs.values[:2].tolist()
@@ -162,6 +174,8 @@ def axis_plane(obj: AbstractObjective, axes: tuple[int, int] = (0, 1), domain: T
     for axis in axes:
         if not 0 <= axis < obj.size:
             raise InvalidArgument(f"axes must be below the dimension {obj.size}, got {axis}")
+    if axes[0] == axes[1]:
+        raise InvalidArgument(f"axes must be two different ones, got {axes[0]} twice")
     directions = torch.zeros(obj.size, 2, dtype=obj.dtype, device=obj.device)
     directions[axes[0], 0] = directions[axes[1], 1] = 1
     if domain is None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from thalweg.errors import InvalidArgument
-from thalweg.objective.batches import Batch
+from thalweg.objective.batches import Batch, batch_size
 
 LossFunction: TypeAlias = Callable[[Tensor, Any], Tensor]
 ModelBatchLoss: TypeAlias = Callable[[nn.Module, Batch], Tensor]
@@ -45,6 +45,8 @@ class BatchLoss(nn.Module):
         for name, value in (("loss_fn", loss_fn), ("batch_loss", batch_loss), ("outputs", outputs)):
             if value is not None and not callable(value):
                 raise InvalidArgument(f"{name} must be callable, got {type(value).__name__}")
+            if isinstance(value, type):
+                raise InvalidArgument(f"{name} must be a function or a module, got a class: {value.__name__}()")
         self.model = model
         self.loss_fn = loss_fn
         self.batch_loss = batch_loss
@@ -59,7 +61,7 @@ class BatchLoss(nn.Module):
         """Mean loss of the batch, shape ()."""
         if self.batch_loss is not None:
             loss = self.batch_loss(self.model, batch)
-        elif self.loss_fn is None and self.outputs is None:
+        elif self.loss_fn is None:
             loss = self._own_loss(batch)
         else:
             output, target = self.output_target(batch)
@@ -88,10 +90,8 @@ class BatchLoss(nn.Module):
     def output_loss(self, output: Tensor, target: Any) -> Tensor:
         """The mean loss of an output, shape (): the part of the loss that Gauss-Newton takes as convex."""
         loss_fn = self.loss_fn or self._guessed_loss(target)
-        loss = loss_fn(output, target)
-        if self.summed:
-            loss = loss / output.shape[0]
-        return loss if loss.dim() == 0 else loss.mean()
+        loss = _scalar(loss_fn(output, target), "loss_fn")
+        return loss / output.shape[0] if self.summed else loss
 
     def sample_losses(self, output: Tensor, target: Any) -> Tensor:
         """The loss of each sample, shape (samples,)."""
@@ -100,7 +100,8 @@ class BatchLoss(nn.Module):
             each = copy.copy(loss_fn)
             setattr(each, "reduction", "none")  # noqa: B010 - not every module has it
             losses = each(output, target)
-            return losses.reshape(losses.shape[0], -1).mean(1)
+            losses = losses.reshape(losses.shape[0], -1)
+            return losses.sum(1) if self.summed else losses.mean(1)
 
         def one(row: Tensor, label: Any) -> Tensor:
             loss = loss_fn(row[None], label[None])
@@ -122,7 +123,7 @@ class BatchLoss(nn.Module):
         return loss
 
     def _guessed_loss(self, target: Any) -> LossFunction:
-        # Only asked for with batch_loss and outputs but no loss_fn; the objective checks the guess on data.
+        # Only asked for with outputs but no loss_fn; the objective checks the guess on data.
         integer = isinstance(target, Tensor) and not target.is_floating_point()
         return _token_cross_entropy if integer else F.mse_loss
 
@@ -151,15 +152,26 @@ def _tensor(output: Any) -> Tensor:
 
 
 def loss_count(loss_fn: LossFunction | None) -> Callable[[Batch], float] | None:
-    """For torch's weighted or skipping losses, how many terms a batch's mean averages; else None."""
-    if not isinstance(loss_fn, (nn.CrossEntropyLoss, nn.NLLLoss)) or loss_fn.reduction != "mean":
+    """For torch's weighted or skipping losses, how many terms a batch's mean averages; else None.
+
+    The target is the last element of a batch, or its "labels"; with neither, samples are counted.
+    """
+    if loss_fn in (F.cross_entropy, F.nll_loss):
+        weight, ignored = None, -100
+    elif isinstance(loss_fn, (nn.CrossEntropyLoss, nn.NLLLoss)) and loss_fn.reduction == "mean":
+        weight, ignored = loss_fn.weight, loss_fn.ignore_index
+    else:
         return None
-    weight, ignored = loss_fn.weight, loss_fn.ignore_index
 
     def count(batch: Batch) -> float:
-        target = batch[-1]
-        if target.is_floating_point():
-            return float(target.shape[0])
+        target = batch.get("labels") if isinstance(batch, dict) else batch[-1]
+        if not isinstance(target, Tensor) and weight is not None:
+            raise InvalidArgument(
+                'count: class weights are summed over the last element of a batch or its "labels", which this '
+                f"{type(batch).__name__} has not: pass count=f with f(batch)"
+            )
+        if not isinstance(target, Tensor) or target.is_floating_point():
+            return float(batch_size(batch))
         kept = target[target != ignored]
         return float(kept.numel() if weight is None else weight[kept.to(weight.device)].sum())
 

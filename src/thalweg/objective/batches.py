@@ -10,9 +10,10 @@ from typing import Any, TypeAlias, cast
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, SubsetRandomSampler
 
 from thalweg.errors import InvalidArgument, StochasticObjective
+from thalweg.objective.identity import content
 
 Batch: TypeAlias = Any
 """A tensor, or any nesting of tuples, lists and dicts of them; axis 0 of its tensors counts samples."""
@@ -78,21 +79,30 @@ class Batches:
     @property
     def largest(self) -> int:
         """Samples in the largest batch as it is evaluated."""
-        size = int(self._measured()["largest"])
-        return min(size, self.microbatch) if self.microbatch else size
+        return min(self.largest_whole, self.microbatch or self.largest_whole)
+
+    @property
+    def largest_whole(self) -> int:
+        """Samples in the largest batch of the data, before it is split into microbatches."""
+        return int(self._measured()["largest"])
 
     def halved(self) -> Batches | None:
         """The same data in batches of half the size, or None when they already hold one sample."""
         return replace(self, microbatch=self.largest // 2) if self.largest > 1 else None
 
-    def fingerprint(self) -> str:
-        """Digest of every number in the data, independent of how it is cut into batches of one pass."""
-        digest = hashlib.sha256()
+    def fingerprint(self, *, by_batch: bool = False) -> str:
+        """Digest of every number in the data; of how it is cut into batches only with `by_batch`."""
+        places: dict[int, Any] = {}
+        shapes: dict[int, str] = {}
         for batch in self.source():
-            for leaf in tensors(batch):
-                digest.update(f"{leaf.dtype}{tuple(leaf.shape)}".encode())
-                digest.update(leaf.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+            for place, leaf in enumerate(tensors(batch)):
+                digest = places.setdefault(place, hashlib.sha256())
+                shape = f"{leaf.dtype}{tuple(leaf.shape[1:])}"
+                if by_batch or shapes.get(place) != shape:
+                    shapes[place] = shape
+                    digest.update(shape.encode())
+                digest.update(content(leaf))
+        return hashlib.sha256("".join(digest.hexdigest() for digest in places.values()).encode()).hexdigest()
 
     def _placed(self) -> Iterator[Batch]:
         for batch in self.source():
@@ -208,14 +218,15 @@ def _source(data: Any, size: int, notes: list[str]) -> Callable[[], Iterable[Bat
 
 def _loader_source(loader: DataLoader[Any], notes: list[str]) -> Callable[[], Iterable[Batch]]:
     ordered = loader
+    sampler = _in_order(loader.sampler, loader.dataset)
     if isinstance(loader.dataset, IterableDataset) or loader.batch_sampler is None:
         pass
-    elif isinstance(loader.sampler, RandomSampler) or loader.drop_last:
+    elif sampler is not loader.sampler or loader.drop_last:
         notes.append("the loader shuffles or drops its last batch: read in order and whole instead")
         ordered = DataLoader(
             loader.dataset,
             batch_size=loader.batch_size or 1,
-            sampler=SequentialSampler(cast("Any", loader.dataset)),
+            sampler=sampler,
             num_workers=loader.num_workers,
             collate_fn=loader.collate_fn,
         )
@@ -242,6 +253,13 @@ def _loader_source(loader: DataLoader[Any], notes: list[str]) -> Callable[[], It
             )
 
     return batches
+
+
+def _in_order(sampler: Any, dataset: Any) -> Any:
+    """The same samples without the shuffling; any other sampler as it is."""
+    if isinstance(sampler, SubsetRandomSampler):
+        return list(sampler.indices)
+    return SequentialSampler(dataset) if isinstance(sampler, RandomSampler) else sampler
 
 
 def _identical(a: Tensor, b: Tensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,8 @@ def recalibrated(
 ) -> dict[str, Tensor]:
     """Running means and variances of every batch-norm layer over all of `batches`, by buffer name.
 
-    They are the averages of the batches' statistics, each weighted by its size. `forward` runs the module on a
-    batch with the given buffers in place of its own.
+    They are the averages of the batches' statistics, each weighted by its size; the batches are whole, so that
+    microbatches change nothing. `forward` runs the module on a batch with the given buffers in place of its own.
     """
     layers = batchnorms(module)
     statistics = {
@@ -28,7 +29,7 @@ def recalibrated(
     before = [(layer, layer.momentum, layer.training) for layer in layers.values()]
     try:
         seen = 0
-        for _, batch in batches:
+        for _, batch in replace(batches, microbatch=None):
             seen += batch_size(batch)
             for layer in layers.values():
                 layer.training, layer.momentum = True, batch_size(batch) / seen

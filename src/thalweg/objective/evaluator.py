@@ -43,36 +43,42 @@ class Evaluator:
         self._wanted = compile
         self._quantity = forward_metrics(self.metrics)
         self._call: Callable[[Batch], Tensor] = lambda batch: objective.module(batch, self._quantity)
-        self._stack = ExitStack()
+        self._left = ExitStack()
 
     def __enter__(self) -> Self:
-        before = self.objective.point
-        self._stack.callback(self.objective.set_point, before)
-        self._stack.enter_context(self.objective.evaluating(derivatives=False))
-        if self._pays():
-            self._compile()
+        with ExitStack() as entered:
+            entered.callback(self.objective.set_point, self.objective.point)
+            entered.enter_context(self.objective.evaluating(derivatives=False))
+            if self._pays():
+                self._compile()
+            self._left = entered.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        self._left.close()
 
     def __call__(self, theta: Tensor) -> dict[str, float]:
         """The metrics at θ (n,)."""
         self.objective.set_point(theta)
-        found = weighted_sum(self.objective.batches, lambda _, batch: self._call(batch))
+        found = self.objective.within_memory(
+            lambda: weighted_sum(self.objective.batches, lambda _, batch: self._call(batch))
+        )
         return dict(zip(self.metrics, found.tolist(), strict=True))
 
     def _pays(self) -> bool:
         if self._wanted is not None:
             return self._wanted
+        pass_flops = self.objective.within_memory(self._flops)
+        return pass_flops * self.points > COMPILE_FROM.get(self.objective.device.type, 2e14)
+
+    def _flops(self) -> float:
+        """Floating-point operations of one pass over the data, from those of its first batch."""
         weight, batch = next(iter(self.objective.batches))
         with FlopCounterMode(display=False) as counter:
             self._call(batch)
-        return counter.get_total_flops() / weight * self.points > COMPILE_FROM.get(
-            self.objective.device.type, 2e14
-        )
+        return counter.get_total_flops() / weight
 
     def _compile(self) -> None:
         def call(batch: Batch) -> Any:

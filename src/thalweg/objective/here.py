@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +15,7 @@ from thalweg.objective.batch_loss import BatchLoss
 from thalweg.objective.batches import Batch, Batches
 from thalweg.objective.batchnorm import recalibrated
 from thalweg.objective.linearization import (
+    DifferenceGaussNewton,
     KeptGaussNewton,
     KeptHessian,
     Loss,
@@ -39,7 +41,9 @@ class ModelHere(Here):
 
     def __init__(self, objective: Objective, theta: Tensor) -> None:
         self.objective = objective
-        self.theta = theta
+        with torch.inference_mode(False):
+            # A copy: the caller may write into theta, and a tensor made in inference mode cannot be differentiated.
+            self.theta = theta.clone()
         self.strategy = "kept graph"
         self.difference_error = 0.0
         self._kept: dict[tuple[str, int], Products] = {}
@@ -75,20 +79,23 @@ class ModelHere(Here):
                     v, "hessian", lambda batch: KeptHessian(self._batch_loss(batch), self.theta)
                 )
             except RuntimeError as error:
-                if not is_missing_second_derivative(error):
-                    raise
-                self.strategy = "finite differences"
-                self.objective.notes.append(
-                    f"no second derivative ({str(error).splitlines()[0]}): Hessian products are central "
-                    "differences of gradients"
-                )
+                self._fall_back(error)
         return _by_column(self._difference, v)
 
     def ggnvp(self, v: Tensor) -> Tensor:
-        """Generalized Gauss-Newton matrix JᵀHₗJ at θ times v, for v of shape (n,) or (n, k)."""
+        """Generalized Gauss-Newton matrix JᵀHₗJ at θ times v, for v of shape (n,) or (n, k).
+
+        Where the model has no second derivative Jv is a central difference of the output; see `hvp`.
+        """
         require_full_precision(self.objective.dtype, "a Gauss-Newton product")
         v = self.objective.checked_vectors(v)
-        return self._product(v, "gauss-newton", self._gauss_newton)
+        if self.strategy == "kept graph":
+            try:
+                return self._product(v, "gauss-newton", lambda batch: self._gauss_newton(batch, KeptGaussNewton))
+            except RuntimeError as error:
+                self._fall_back(error)
+        build = partial(DifferenceGaussNewton, report=self._report_difference)
+        return self._product(v, "gauss-newton differences", lambda batch: self._gauss_newton(batch, build))
 
     def values(self, metrics: Sequence[str] = ("loss",)) -> dict[str, float]:
         """Each named metric over the data: "loss", "accuracy", "gradient_norm"."""
@@ -116,7 +123,22 @@ class ModelHere(Here):
         statistics = self._batchnorm_statistics()
         return lambda theta: self.objective.at_batch(theta, batch, statistics)
 
-    def _gauss_newton(self, batch: Batch) -> Products:
+    def _fall_back(self, error: RuntimeError) -> None:
+        """Go on with finite differences if `error` says that a second derivative is missing, else raise it."""
+        if not is_missing_second_derivative(error):
+            raise error
+        self.close()
+        self.strategy = "finite differences"
+        note = (
+            f"no second derivative ({str(error).splitlines()[0]}): products with the Hessian are central "
+            "differences of gradients, and Gauss-Newton's of outputs"
+        )
+        if note not in self.objective.notes:
+            self.objective.notes.append(note)
+
+    def _gauss_newton(
+        self, batch: Batch, build: Callable[[Callable[[Tensor], Tensor], Loss, Tensor], Products]
+    ) -> Products:
         objective, module = self.objective, self.objective.module
         statistics = self._batchnorm_statistics()
 
@@ -126,7 +148,7 @@ class ModelHere(Here):
         output, target = output_target(self.theta)
         if module.batch_loss is not None and module.loss_fn is None:
             _check_guess(module.output_loss(output, target), self._batch_loss(batch)(self.theta))
-        return KeptGaussNewton(
+        return build(
             lambda theta: output_target(theta)[0],
             lambda z: module.output_loss(z, target),
             self.theta,
@@ -137,8 +159,11 @@ class ModelHere(Here):
 
     def _difference(self, v: Tensor) -> Tensor:
         product, error = difference_product(self._gradient_at, self.theta, v)
-        self.difference_error = max(self.difference_error, error)
+        self._report_difference(error)
         return product
+
+    def _report_difference(self, error: float) -> None:
+        self.difference_error = max(self.difference_error, error)
 
     def _product(self, v: Tensor, matrix: str, build: Callable[[Batch], Products]) -> Tensor:
         def term(number: int, batch: Batch) -> Tensor:
@@ -171,13 +196,17 @@ class ModelHere(Here):
             self._statistics = {}
             if self.objective.batchnorm == "recalibrate":
                 objective = self.objective
-                with objective.evaluating(derivatives=False):
-                    self._statistics = recalibrated(
-                        objective.module,
-                        objective.batches,
-                        lambda batch, buffers: objective.at_batch(self.theta, batch, buffers),
-                    )
+                self._statistics = objective.within_memory(self._recalibrated, whole=True)
         return self._statistics
+
+    def _recalibrated(self) -> dict[str, Tensor]:
+        objective = self.objective
+        with objective.evaluating(derivatives=False):
+            return recalibrated(
+                objective.module,
+                objective.batches,
+                lambda batch, buffers: objective.at_batch(self.theta, batch, buffers),
+            )
 
 
 def _by_column(product: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:

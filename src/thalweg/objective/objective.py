@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from thalweg.objective.batch_loss import BatchLoss, LossFunction, ModelBatchLoss
 from thalweg.objective.batches import Batch, Batches, batch_size, make_batches
 from thalweg.objective.evaluator import Evaluator
 from thalweg.objective.here import ModelHere
+from thalweg.objective.identity import content, identity
 from thalweg.objective.linearization import graph_bytes
 from thalweg.objective.metrics import check_metrics
 from thalweg.objective.parameters import Selection, blocks, flatten, select, unflatten
@@ -26,6 +27,8 @@ from thalweg.objective.stochastic import check_deterministic
 from thalweg.objective.weighted_sum import is_out_of_memory, weighted_sum
 
 BatchNorm: TypeAlias = Literal["eval", "batch", "recalibrate"]
+
+T = TypeVar("T")
 
 DEFAULT_MEMORY_BUDGET = 2 * 2**30
 """Bytes; a constant rather than a share of the free memory, so that a continued run decides as before."""
@@ -105,7 +108,7 @@ class Objective(AbstractObjective):
             )
             self.notes += self.batches.notes
             samples = self.batches.samples
-        if microbatch is not None and batchnorm == "batch" and microbatch < self.batches.largest:
+        if microbatch is not None and batchnorm == "batch" and microbatch < self.batches.largest_whole:
             raise InvalidArgument(
                 'microbatch cannot be used with batchnorm="batch": splitting a batch changes its statistics; '
                 "give the data in batches of the size you mean"
@@ -196,18 +199,18 @@ class Objective(AbstractObjective):
     def fingerprint(self) -> str:
         """Digest of data, architecture, loss, frozen parameters and buffers: all that the loss depends on but θ."""
         digest = hashlib.sha256()
-        loss = self.module.loss_fn or self.module.batch_loss
-        named = loss if isinstance(loss, nn.Module) else getattr(loss, "__qualname__", type(loss).__name__)
-        for part in (self.model, named, self.batchnorm, self._dtype, list(self._selected)):
+        for part in (self.model, self.batchnorm, self._dtype, list(self._selected)):
             digest.update(repr(part).encode())
+        # By identity: a tied parameter is in the state under several names.
+        moving = {id(parameter) for parameter in self._selected.values()}
+        for part in identity([self.module.loss_fn, self.module.batch_loss], moving):
+            digest.update(part)
         for name, tensor in self.model.state_dict(keep_vars=True).items():
-            if name not in self._selected:
+            if isinstance(tensor, Tensor) and id(tensor) not in moving:
                 digest.update(name.encode())
-                digest.update(
-                    tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-                )
+                digest.update(content(tensor))
         with preserved_rng():
-            digest.update(self.batches.fingerprint().encode())
+            digest.update(self.batches.fingerprint(by_batch=self.batchnorm == "batch").encode())
         return digest.hexdigest()
 
     # What `ModelHere` is made of: one batch, and the sum over all of them.
@@ -227,14 +230,25 @@ class Objective(AbstractObjective):
     def sum_over_batches(self, term: Callable[[int, Batch], Tensor], *, derivatives: bool) -> Tensor:
         """Σ weight · term over all batches, in evaluation mode; on running out of memory in smaller batches."""
         self._check_deterministic()
+
+        def total() -> Tensor:
+            with self.evaluating(derivatives=derivatives):
+                return weighted_sum(self.batches, term)
+
+        return self.within_memory(total)
+
+    def within_memory(self, work: Callable[[], T], *, whole: bool = False) -> T:
+        """The result of `work`; each time memory runs out the batches are halved and it is done again.
+
+        With `whole` the work needs whole batches. Raises OutOfMemory when they cannot be halved.
+        """
         while True:
             try:
-                with self.evaluating(derivatives=derivatives):
-                    return weighted_sum(self.batches, term)
+                return work()
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
                     raise
-                self._halve_microbatch(error)
+                self._halve_microbatch(error, whole or self.batchnorm == "batch")
 
     @contextmanager
     def evaluating(self, *, derivatives: bool) -> Generator[None]:
@@ -269,20 +283,23 @@ class Objective(AbstractObjective):
         return any(isinstance(module, nn.RNNBase) for module in self.model.modules())
 
     def _check_deterministic(self) -> None:
-        if not self._checked_deterministic:
-            self._checked_deterministic = True
+        def evaluate_twice() -> None:
             with self.evaluating(derivatives=False):
                 _, batch = next(iter(self.batches))
                 check_deterministic(self.model, lambda: self.module(batch), self._dtype)
 
-    def _halve_microbatch(self, error: BaseException) -> None:
+        if not self._checked_deterministic:
+            self.within_memory(evaluate_twice)
+            self._checked_deterministic = True
+
+    def _halve_microbatch(self, error: BaseException, whole: bool) -> None:
         halved = self.batches.halved()
-        if halved is None or self.batchnorm == "batch":
-            reason = (
-                "one sample does not fit" if halved is None else 'batchnorm="batch" forbids splitting a batch'
-            )
+        if halved is None or whole:
+            size = self.batches.largest_whole if whole else self.batches.largest
+            reason = f'batchnorm="{self.batchnorm}" needs whole batches' if whole else "one sample does not fit"
             raise OutOfMemory(
-                f"memory ran out with {self.batches.largest} samples at once, and {reason}"
+                f"memory ran out with {size} samples at once, and {reason}"
+                + (": give the data in smaller ones" if whole else "")
             ) from error
         self.batches = halved
         if self._device.type == "cuda":

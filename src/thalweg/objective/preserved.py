@@ -38,7 +38,11 @@ def preserved(model: nn.Module, *, batch_statistics: bool = False) -> Generator[
     With `batch_statistics` its batch-norm layers use the statistics of the batch they see, and keep none.
     """
     modes = [(module, module.training) for module in model.modules()]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    buffers = [
+        (module, name, buffer, buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
     recurrent = [m for m in model.modules() if isinstance(m, nn.RNNBase)]
     tracking = [(m, m.track_running_stats) for m in batchnorms(model).values()] if batch_statistics else []
     try:
@@ -54,7 +58,10 @@ def preserved(model: nn.Module, *, batch_statistics: bool = False) -> Generator[
         for module, tracked in tracking:
             module.track_running_stats = tracked
         with torch.no_grad():
-            for buffer, before in buffers:
+            for module, name, buffer, before in buffers:
+                # A module may have put another tensor in the place of its buffer.
+                if getattr(module, name) is not buffer:
+                    setattr(module, name, buffer)
                 # Untouched buffers are not written: a graph that is kept for later products may hold them.
                 if not torch.equal(buffer, before):
                     buffer.copy_(before)

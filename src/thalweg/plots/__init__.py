@@ -3,6 +3,7 @@
 from thalweg.plots.contours import contours
 from thalweg.plots.eigenvalues import eigenvalues
 from thalweg.plots.heights import Heights
+from thalweg.plots.interpolation import bilinear
 from thalweg.plots.learning_curves import learning_curves
 from thalweg.plots.line_slice import line_slice
 from thalweg.plots.spectral_density import spectral_density
@@ -12,6 +13,7 @@ from thalweg.plots.surface import surface
 __all__ = [
     "COLORS",
     "Heights",
+    "bilinear",
     "contours",
     "eigenvalues",
     "learning_curves",

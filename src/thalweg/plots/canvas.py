@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,15 +23,27 @@ def literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def wrapped(text: str, width: int = 36) -> str:
+    """`literal(text)` in lines of at most `width` letters, so that a long label stays within its axis."""
+    return "\n".join(textwrap.wrap(literal(text), width))
+
+
 def legend_below(ax: Axes, artists: list[Any], columns: int = 4) -> None:
-    """A legend of `artists` under the Axes, where it can cover no data."""
+    """A legend of `artists` under the Axes and their label, where it can cover no data."""
+    from matplotlib.transforms import ScaledTranslation
+
     if artists:
-        labels = [str(artist.get_label()) for artist in artists]
+        label: Any = ax.xaxis.label
+        lines = 1 + label.get_text().count("\n")
+        # Below ticks and label, whatever the height of the Axes.
+        points = 18 + 1.3 * lines * float(label.get_size())
+        figure: Any = ax.figure
         ax.legend(
             artists,
-            labels,
+            [str(artist.get_label()) for artist in artists],
             loc="upper center",
-            bbox_to_anchor=(0.5, -0.16),
+            bbox_to_anchor=(0.5, 0),
+            bbox_transform=ax.transAxes + ScaledTranslation(0, -points / 72, figure.dpi_scale_trans),
             ncols=min(columns, len(artists)),
             handlelength=1.8,
             columnspacing=1.4,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from thalweg.plots.arrays import Floats, grid, points, vector
-from thalweg.plots.canvas import axes_for, legend_below, literal
+from thalweg.plots.canvas import axes_for, legend_below, literal, wrapped
 from thalweg.plots.heights import Heights
 from thalweg.plots.style import COLORMAP, COLORS
 
@@ -71,8 +71,8 @@ def contours(
         )
     ax.set_xlim(x[0], x[-1])
     ax.set_ylim(y[0], y[-1])
-    ax.set_xlabel(literal(labels[0]))
-    ax.set_ylabel(literal(labels[1]))
+    ax.set_xlabel(wrapped(labels[0]))
+    ax.set_ylabel(wrapped(labels[1]))
     legend_below(ax, drawn)
     return ax
 
@@ -90,17 +90,23 @@ def _ground(ax: Axes, x: Floats, y: Floats, field: Floats, scale: Heights, name:
     if levels.size:
         tints = ["white" if scale.norm()(level) < 0.6 else "black" for level in levels]
         lines = ax.contour(x, y, shown, levels=levels, colors=tints, linewidths=0.6, alpha=0.75)
-        whole = [level for level, line in zip(levels, lines.get_paths(), strict=True) if _pieces(line) <= 4]
-        ax.clabel(lines, whole, fmt=lambda height: f"{height:g}", fontsize=7)
+        extent = np.array([np.ptp(x), np.ptp(y)])
+        drawn = zip(levels, lines.get_paths(), strict=True)
+        whole = [level for level, line in drawn if _has_room(line, extent)]
+        ax.clabel(lines, whole, fmt=lambda height: f"{height:g}", fontsize=8)
     if scale.above:
         over = np.ma.masked_invalid(field - scale.base).T
         ax.contourf(x, y, over, levels=[scale.upper, np.inf], colors="none", hatches=["..."])
     _colorbar(ax, filled, scale, name, levels)
 
 
-def _pieces(line: Path) -> int:
-    """Pieces of one contour: a level that falls apart on the grid would be labelled all over."""
-    return int(np.count_nonzero(np.equal(line.codes, line.MOVETO))) if line.codes is not None else 0
+def _has_room(line: Path, extent: Floats) -> bool:
+    """Whether a contour can carry its label: it is no ring too small for it, and did not fall apart on the grid."""
+    vertices = np.asarray(line.vertices)
+    if line.codes is None or not vertices.size:
+        return False
+    pieces = np.count_nonzero(np.equal(line.codes, line.MOVETO))
+    return bool(pieces <= 4 and (np.ptp(vertices, axis=0) > 0.16 * extent).any())
 
 
 def _colorbar(ax: Axes, filled: QuadContourSet, scale: Heights, name: str, levels: Floats) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from thalweg.plots.arrays import Floats, vector
 from thalweg.plots.canvas import axes_for, legend_below
 from thalweg.plots.style import COLORS
+from thalweg.plots.ticks import label_decades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,11 +83,13 @@ def _scale(ax: Axes, eigen: Floats, errors: Floats) -> None:
     if wide and eigen.size == (eigen > 0).sum():
         ax.set_yscale("log")
         ax.set_ylim(float(sizes.min()) / 2, high * 2)
+        label_decades(ax.yaxis)
     elif wide:
         # Below an eigenvalue's error, or far below the largest, decades mean nothing.
         threshold = max(float(sizes.min()), float(errors.max()), float(sizes.max()) * 1e-6)
         ax.set_yscale("symlog", linthresh=10 ** np.floor(np.log10(threshold)), linscale=0.5)
         ax.set_ylim(2 * low, 2 * high)
+        label_decades(ax.yaxis)
     elif low < high:
         margin = 0.06 * (high - low)
         ax.set_ylim(low - margin if low else 0.0, high + margin if high else 0.0)

@@ -10,6 +10,7 @@ import numpy as np
 from thalweg.errors import InvalidArgument
 from thalweg.plots.canvas import axes_for, legend_below
 from thalweg.plots.style import COLORS
+from thalweg.plots.ticks import label_decades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,6 +43,7 @@ def learning_curves(
     positive = finite[np.isfinite(finite) & (finite > 0)]
     if positive.size and positive.size == np.isfinite(finite).sum() and positive.max() > 30 * positive.min():
         ax.set_yscale("log")
+        label_decades(ax.yaxis)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel(step)
     ax.set_ylabel("loss")
@@ -51,7 +53,8 @@ def learning_curves(
         drawn += _draw(right, rows, _ACCURACIES, "--")
         right.set_ylim(0, 1.03)
         right.set_ylabel("accuracy (dashed)")
-    legend_below(ax, drawn, columns=2)
+    if len(drawn) > 1:
+        legend_below(ax, drawn, columns=2)
     return ax
 
 

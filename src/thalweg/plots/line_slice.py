@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from thalweg.plots.arrays import vector
-from thalweg.plots.canvas import axes_for, legend_below, literal
+from thalweg.plots.canvas import axes_for, legend_below, literal, wrapped
 from thalweg.plots.heights import Heights
 from thalweg.plots.style import COLORS
+from thalweg.plots.ticks import label_decades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +44,8 @@ def line_slice(
     if scale.logarithmic and not scale.base:
         ax.set_yscale("log")
         ax.set_ylim(bottom=scale.lower * 0.7)
-    ax.set_xlabel(literal(label))
+        label_decades(ax.yaxis)
+    ax.set_xlabel(wrapped(label, 50))
     ax.set_ylabel("loss")
     missing = np.isnan(losses)
     if missing.any():

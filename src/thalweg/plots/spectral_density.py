@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from thalweg.plots.arrays import vector
 from thalweg.plots.canvas import axes_for, legend_below
 from thalweg.plots.style import COLORS
+from thalweg.plots.ticks import label_decades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,6 +75,7 @@ def spectral_density(
         )
     ax.set_yscale("log")
     ax.set_ylim(floor, top * 2)
+    label_decades(ax.yaxis)
     ax.set_xlabel("eigenvalue λ")
     ax.set_ylabel("density of eigenvalues per unit of λ")
     legend_below(ax, drawn, columns=2)

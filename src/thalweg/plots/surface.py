@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from thalweg.plots.arrays import Floats, grid, points, vector
 from thalweg.plots.canvas import axes_for, literal
 from thalweg.plots.heights import Heights
+from thalweg.plots.interpolation import bilinear
 from thalweg.plots.style import COLORMAP, COLORS
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ def surface(
     track = points(path, "path")
     scale = heights or Heights.of(field)
     space: Any = axes_for(ax, projection="3d", computed_zorder=False)
+    if ax is None:
+        # Layout engines leave a wide margin around a cube, and take long to find it.
+        space.figure.set_layout_engine("none")
+        space.set_position((0.02, 0.06, 0.9, 0.94))
     drawn = _lifted(scale(field), scale)
     low, high = _lifted(np.array([scale.lower, scale.upper]), scale)
     across, up = np.meshgrid(x, y, indexing="ij")
@@ -65,7 +70,7 @@ def surface(
         inside = ((track >= [x[0], y[0]]) & (track <= [x[-1], y[-1]])).all(axis=1)
         track = track[inside]
         if path_values is None:
-            level = _bilinear(x, y, drawn, track)
+            level = bilinear(x, y, drawn, track)
         else:
             level = _lifted(scale(vector(path_values, "path_values", inside.size)), scale)[inside]
         _path(space, track, level + 0.01 * (high - low))
@@ -96,17 +101,7 @@ def _label(space: Any, scale: Heights, labels: tuple[str, str, str]) -> None:
         ticks = ticks[:: -(-ticks.size // 7) or 1]
         space.set_zticks(np.log10(ticks), [f"{tick:g}" for tick in ticks])
     space.tick_params(pad=0)
+    space.tick_params(axis="z", pad=4)
     space.set_xlabel(labels[0], labelpad=0)
     space.set_ylabel(labels[1], labelpad=0)
-    space.set_zlabel(labels[2], labelpad=2)
-
-
-def _bilinear(x: Floats, y: Floats, field: Floats, track: Floats) -> Floats:
-    """Heights (t,) of the field (a, b) at the points (t, 2) within it."""
-    i = np.clip(np.searchsorted(x, track[:, 0], side="right") - 1, 0, x.size - 2)
-    j = np.clip(np.searchsorted(y, track[:, 1], side="right") - 1, 0, y.size - 2)
-    u = (track[:, 0] - x[i]) / (x[i + 1] - x[i])
-    v = (track[:, 1] - y[j]) / (y[j + 1] - y[j])
-    near = (1 - v) * field[i, j] + v * field[i, j + 1]
-    far = (1 - v) * field[i + 1, j] + v * field[i + 1, j + 1]
-    return (1 - u) * near + u * far
+    space.set_zlabel(labels[2], labelpad=7)

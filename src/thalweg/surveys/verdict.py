@@ -9,7 +9,7 @@ from typing import Any
 def verdict(results: dict[str, Any]) -> dict[str, Any]:
     """One sentence on the point and its surroundings, and the findings behind it, from the other results."""
     sentence = f"{_reached(results)}; {_shape(results)}; {_rate(results)}."
-    return {"sentence": sentence[0].upper() + sentence[1:], "findings": list(_findings(results))}
+    return {"sentence": sentence, "findings": list(_findings(results))}
 
 
 def _reached(results: dict[str, Any]) -> str:

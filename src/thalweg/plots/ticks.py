@@ -1,0 +1,40 @@
+"""Labels of logarithmic axes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
+
+_SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+
+
+def label_decades(axis: Axis) -> None:
+    """Label powers of ten in plain letters, which take a tenth of the time that formulas take to set.
+
+    As "10ⁿ", or as they are where all lie between 0.001 and 1000. Ranges of less than two decades keep
+    matplotlib's labels, which name steps within a decade.
+    """
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    low, high = axis.get_view_interval()
+    if axis.get_scale() == "log" and high < 100 * low:
+        return
+    decades = [abs(tick) for tick in axis.get_majorticklocs() if tick and low <= tick <= high]
+    plain = min(decades, default=1.0) > 0.00099 and max(decades, default=1.0) < 1001
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _plain(value) if plain else power_of_ten(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _plain(value: float) -> str:
+    return f"{value:g}".replace("-", "−")
+
+
+def power_of_ten(value: float) -> str:
+    """A positive or negative power of ten, or zero, in letters: "−10⁻³"."""
+    if value == 0:
+        return "0"
+    exponent = str(round(math.log10(abs(value)))).translate(_SUPERSCRIPTS)
+    return f"{'−' if value < 0 else ''}10{exponent}"
