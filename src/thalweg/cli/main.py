@@ -14,6 +14,8 @@ from thalweg.cli.survey import survey
 from thalweg.cli.train import train
 from thalweg.errors import ThalwegError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="thalweg",
     help="See, measure and descend the loss landscape of your own PyTorch model.\n\n"
@@ -24,24 +26,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-INTERRUPTED = 130
 for command in (survey, train, report, export, names):
     app.command()(command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from thalweg import __version__
+
+        print(__version__)
+        raise typer.Exit
 
 
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)
+        bool,
+        typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version),
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Thalweg."""
-    if version:
-        from thalweg import __version__
-
-        print(__version__)
-        raise typer.Exit
 
 
 def main() -> NoReturn:

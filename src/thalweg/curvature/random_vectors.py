@@ -25,5 +25,5 @@ def random_vectors(
     if distribution == "rademacher":
         vectors = torch.randint(0, 2, shape, generator=draw, dtype=torch.int8).mul_(2).sub_(1)
     else:
-        vectors = torch.randn(shape, generator=draw)
+        vectors = torch.randn(shape, generator=draw, dtype=operator.dtype)
     return vectors.to(operator.device, operator.dtype)

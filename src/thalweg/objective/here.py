@@ -146,7 +146,7 @@ class ModelHere(Here):
             return objective.at_batch(theta, batch, statistics, BatchLoss.output_target)
 
         output, target = output_target(self.theta)
-        if module.batch_loss is not None and module.loss_fn is None:
+        if module.loss_fn is None:
             _check_guess(module.output_loss(output, target), self._batch_loss(batch)(self.theta))
         return build(
             lambda theta: output_target(theta)[0],
@@ -192,11 +192,10 @@ class ModelHere(Here):
 
     def _batchnorm_statistics(self) -> dict[str, Tensor]:
         """Batch-norm buffers to use at θ: none of our own, unless they are re-estimated here."""
+        if self.objective.batchnorm != "recalibrate":
+            return {}
         if self._statistics is None:
-            self._statistics = {}
-            if self.objective.batchnorm == "recalibrate":
-                objective = self.objective
-                self._statistics = objective.within_memory(self._recalibrated, whole=True)
+            self._statistics = self.objective.within_memory(self._recalibrated, whole=True)
         return self._statistics
 
     def _recalibrated(self) -> dict[str, Tensor]:
@@ -219,9 +218,9 @@ def _by_column(product: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
 
 
 def _check_guess(guessed: Tensor, given: Tensor) -> None:
-    """With batch_loss and outputs alone the loss of the output is guessed; it must be the one that was given."""
+    """With outputs but no loss_fn the loss of the output is guessed; it must be the one that is looked at."""
     if not torch.allclose(guessed, given, rtol=1e-4, atol=1e-6):
         raise InvalidArgument(
-            f"outputs: neither cross-entropy nor mean squared error of its (output, target) is batch_loss "
+            f"outputs: neither cross-entropy nor mean squared error of its (output, target) is the loss "
             f"({float(guessed):.6g} against {float(given):.6g}): pass loss_fn(output, target) as well"
         )

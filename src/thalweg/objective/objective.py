@@ -339,10 +339,10 @@ def _check_arguments(
     if batchnorm not in get_args(BatchNorm):
         raise InvalidArgument(f'batchnorm must be "eval", "batch" or "recalibrate", got {batchnorm!r}')
     for name, value in (("microbatch", microbatch), ("batch_size", size)):
-        if value is not None and value < 1:
-            raise InvalidArgument(f"{name} must be at least 1, got {value}")
-    if memory_budget is not None and memory_budget < 0:
-        raise InvalidArgument(f"memory_budget must be a number of bytes, got {memory_budget}")
+        if value is not None and (not isinstance(value, int) or value < 1):
+            raise InvalidArgument(f"{name} must be an integer of at least 1, got {value!r}")
+    if memory_budget is not None and (not isinstance(memory_budget, (int, float)) or memory_budget < 0):
+        raise InvalidArgument(f"memory_budget must be a number of bytes, got {memory_budget!r}")
     if batchnorm == "recalibrate" and not batchnorms(model):
         raise InvalidArgument(
             'batchnorm="recalibrate" needs batch-norm layers with running statistics: use "eval"'

@@ -48,6 +48,10 @@ def _wanted(name: str, parameter: nn.Parameter, selection: Selection) -> bool:
         return True
     if callable(selection):
         return selection(name, parameter)
+    if not isinstance(selection, Iterable):
+        raise InvalidArgument(
+            f"parameters must be None, name patterns or a predicate, got {type(selection).__name__}"
+        )
     patterns = [selection] if isinstance(selection, str) else selection
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 

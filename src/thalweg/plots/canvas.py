@@ -25,7 +25,7 @@ def literal(text: str) -> str:
 
 def wrapped(text: str, width: int = 36) -> str:
     """`literal(text)` in lines of at most `width` letters, so that a long label stays within its axis."""
-    return "\n".join(textwrap.wrap(literal(text), width))
+    return "\n".join(textwrap.wrap(literal(text), width, break_on_hyphens=False))
 
 
 def legend_below(ax: Axes, artists: list[Any], columns: int = 4) -> None:

@@ -69,9 +69,10 @@ def contours(
             label="known minimum",
             zorder=5,
         )
+    ax.locator_params(nbins=7)
     ax.set_xlim(x[0], x[-1])
     ax.set_ylim(y[0], y[-1])
-    ax.set_xlabel(wrapped(labels[0]))
+    ax.set_xlabel(wrapped(labels[0], 42))
     ax.set_ylabel(wrapped(labels[1]))
     legend_below(ax, drawn)
     return ax

@@ -45,6 +45,7 @@ def line_slice(
         ax.set_yscale("log")
         ax.set_ylim(bottom=scale.lower * 0.7)
         label_decades(ax.yaxis)
+    ax.locator_params(axis="x", nbins=7)
     ax.set_xlabel(wrapped(label, 50))
     ax.set_ylabel("loss")
     missing = np.isnan(losses)

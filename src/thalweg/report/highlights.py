@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from thalweg.report.numbers import number, with_error
@@ -49,7 +48,7 @@ def curvature_summary(results: dict[str, Any]) -> list[Row]:
             Row(
                 "Share of negative eigenvalues",
                 _estimate(negative),
-                "of the smoothed density; ± one standard error",
+                "below minus a thousandth of the largest; ± one standard error",
             )
         )
     for sharpness in results.get("sharpness") or []:
@@ -57,9 +56,9 @@ def curvature_summary(results: dict[str, Any]) -> list[Row]:
             Row(f"Sharpness, {sharpness['kind']}", _estimate(sharpness), sharpness.get("meaning", ""))
         )
     if stability := results.get("stability"):
-        used = stability.get("used")
-        against = "" if used is None else f"; {number(used)} was used, {number(stability['ratio'], 2)} of it"
-        value = with_error(stability["rate"], stability["error"]) if math.isfinite(stability["rate"]) else "∞"
+        used, ratio = stability.get("used"), stability.get("ratio")
+        against = "" if used is None or ratio is None else f"; {number(used)} was used, {number(ratio, 2)} of it"
+        value = with_error(stability["rate"], stability["error"])
         rows.append(
             Row(f"Largest stable rate, {stability['optimizer']}", value, f"{stability['formula']}{against}")
         )

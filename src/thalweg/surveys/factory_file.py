@@ -29,15 +29,17 @@ def call_factory(target: str) -> Any:
         module = _executed(file)
         factory = getattr(module, name, None)
         if factory is None:
-            public = [
-                key for key, value in vars(module).items() if callable(value) and not key.startswith("_")
+            own = [
+                key
+                for key, value in vars(module).items()
+                if getattr(value, "__module__", None) == module.__name__ and not key.startswith("_")
             ]
-            raise InvalidArgument(f"{file} has no {name!r}; it has {', '.join(public) or 'no functions'}")
+            raise InvalidArgument(f"{file} has no {name!r}; it has {', '.join(own) or 'no functions'}")
         if not callable(factory):
             raise InvalidArgument(f"{file}:{name} must be a function, got {type(factory).__name__}")
         try:
             return factory()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InvalidArgument(f"{file}:{name}() raised {_where(error, file)}") from error
 
 
@@ -51,20 +53,23 @@ def _executed(file: Path) -> Any:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise InvalidArgument(f"{file}, line {error.lineno}: {error.msg}") from error
-    except Exception as error:
+        # It may be in a module that the file imports.
+        raise InvalidArgument(f"{error.filename or file}, line {error.lineno}: {error.msg}") from error
+    except (Exception, SystemExit) as error:
         raise InvalidArgument(f"{file} raised {_where(error, file)} when it was imported") from error
     return module
 
 
-def _where(error: Exception, file: Path) -> str:
+def _where(error: BaseException, file: Path) -> str:
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)
         if Path(frame.filename).resolve() == file.resolve()
     ]
     place = f" at line {lines[-1]}" if lines else ""
-    return f"{type(error).__name__}: {error}{place}"
+    # torch's messages can have several lines.
+    reason = " ".join(str(error).split())
+    return f"{type(error).__name__}: {reason}{place}"
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -19,8 +20,10 @@ def minibatches(data: Any, batch_size: int, seed: int, epoch: int) -> Iterator[B
     """
     draw = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     if isinstance(data, DataLoader):
-        for batch in cast("DataLoader[Any]", data):
-            yield plain(batch)
+        loader = cast("DataLoader[Any]", data)
+        with _seeded(loader, draw.initial_seed()):
+            for batch in loader:
+                yield plain(batch)
     elif isinstance(data, list):
         batches = cast("list[Any]", data)
         for index in torch.randperm(len(batches), generator=draw).tolist():
@@ -34,3 +37,27 @@ def minibatches(data: Any, batch_size: int, seed: int, epoch: int) -> Iterator[B
         length = tree_leaves(whole)[0].shape[0]
         for chosen in torch.randperm(length, generator=draw).split(batch_size):
             yield tree_map(lambda leaf, chosen=chosen: leaf[chosen], whole)
+
+
+def batches_per_epoch(data: Any, batch_size: int) -> int:
+    """How many batches `minibatches` makes of `data`."""
+    if isinstance(data, (DataLoader, list)):
+        return len(cast("list[Any]", data))
+    if isinstance(data, Dataset):
+        return -(-len(cast("Any", data)) // batch_size)
+    return -(-tree_leaves(plain(data))[0].shape[0] // batch_size)
+
+
+@contextmanager
+def _seeded(loader: DataLoader[Any], seed: int) -> Generator[None]:
+    """The loader's own random generators, where it has any, set to `seed`; as before afterwards."""
+    samplers = (loader, loader.sampler, getattr(loader.batch_sampler, "sampler", None))
+    found = [getattr(sampler, "generator", None) for sampler in samplers]
+    states = [(own, own.get_state()) for own in {id(own): own for own in found if own is not None}.values()]
+    for own, _ in states:
+        own.manual_seed(seed)
+    try:
+        yield
+    finally:
+        for own, state in states:
+            own.set_state(state)

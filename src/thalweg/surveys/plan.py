@@ -11,6 +11,7 @@ import torch
 from thalweg.curvature.classification import DENSE_UP_TO
 from thalweg.objective import Objective
 from thalweg.surfaces import Surface
+from thalweg.surveys.minibatches import batches_per_epoch
 from thalweg.surveys.settings import Settings
 from thalweg.surveys.subject import Subject
 
@@ -49,7 +50,7 @@ def plan(subject: Subject, settings: Settings) -> Plan:
     with objective.evaluator(subject.metrics) as evaluate:
         loss = _seconds(lambda: evaluate(point))
     size, k = objective.size, min(settings.k, objective.size)
-    slices = 1 if size == 2 else 2 + (subject.training is not None or len(subject.given) > 2)
+    slices = 1 if size <= 2 else 2 + (subject.training is not None or len(subject.given) > 2)
     points = settings.line_resolution + slices * settings.resolution**2
     stages = [
         PlannedStage("losses and accuracies", 4, "loss", 4 * loss),
@@ -60,9 +61,9 @@ def plan(subject: Subject, settings: Settings) -> Plan:
         PlannedStage("sharpness", 19, "loss", 19 * loss),
         PlannedStage("slices", points, "loss", points * loss),
     ]
-    if subject.training is not None and isinstance(objective, Objective):
-        training = subject.training
-        steps = -(-objective.samples // training.batch_size) * training.epochs
+    problem, training = subject.target.problem, subject.training
+    if problem is not None and training is not None:
+        steps = batches_per_epoch(problem.train, training.batch_size) * training.epochs
         # Small batches keep the processor less busy than the full one that was timed.
         seconds = training.epochs * (2 * gradient + 2 * loss)
         stages.insert(0, PlannedStage("training", steps, "step", seconds))

@@ -32,7 +32,7 @@ class Settings:
     rho: float = 0.05
 
     def __post_init__(self) -> None:
-        at_least = {"resolution": 3, "line_resolution": 3, "k": 1, "probes": 2, "steps": 1, "seed": 0}
+        at_least = {"resolution": 3, "line_resolution": 3, "k": 2, "probes": 2, "steps": 1, "seed": 0}
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise InvalidArgument(f"{name} must be at least {least}, got {getattr(self, name)}")

@@ -21,7 +21,9 @@ from thalweg.curvature import (
     stable_rate,
     trace,
 )
+from thalweg.errors import InvalidArgument
 from thalweg.landscape import (
+    Normalization,
     Plane,
     axis_plane,
     eigen_plane,
@@ -64,9 +66,9 @@ class Survey:
         assert arrays is not None
         like = self.subject.objective.point
         return Eigenpairs(
-            torch.tensor(found["values"]).to(like),
+            torch.tensor(found["values"], dtype=torch.float64).to(like),
             torch.from_numpy(arrays["vectors"]).to(like),
-            torch.tensor(found["residuals"]).to(like),
+            torch.tensor(found["residuals"], dtype=torch.float64).to(like),
             torch.tensor(found["converged"]),
             found["products"],
             "both",
@@ -172,7 +174,7 @@ def stability(survey: Survey) -> dict[str, Any]:
 
 def slice_line(survey: Survey) -> dict[str, Any]:
     """A line: random and normalized for a model, from start to end for a surface."""
-    subject, settings = survey.subject, survey.settings
+    subject = survey.subject
     if isinstance(subject.objective, Surface):
         return _slice(
             survey,
@@ -180,17 +182,16 @@ def slice_line(survey: Survey) -> dict[str, Any]:
             "From the start to the point reached",
             line_through(subject.path[0], subject.theta),
         )
-    line = _random(survey, 1)
-    return _slice(survey, "line", f"Along a random direction, {settings.normalization}-normalized", line)
+    return _slice(survey, "line", f"Along a random direction, {_scaling(survey)}", _random(survey, 1))
 
 
 def slice_random(survey: Survey) -> dict[str, Any]:
     """A plane along two random directions; of a two-dimensional surface, all of it."""
-    subject, settings = survey.subject, survey.settings
+    subject = survey.subject
     if isinstance(subject.objective, Surface) and subject.objective.size == 2:
         plane = axis_plane(subject.objective, domain=subject.objective.domain)
         return _slice(survey, "random", "The surface with the path down", plane, subject.path)
-    title = f"Plane of two random directions, {settings.normalization}-normalized"
+    title = f"Plane of two random directions, {_scaling(survey)}"
     return _slice(survey, "random", title, _random(survey, 2))
 
 
@@ -200,7 +201,11 @@ def slice_trajectory(survey: Survey) -> dict[str, Any] | None:
     points = path_points(subject.path)
     if len(points) < 3 or subject.objective.size == 2:
         return None
-    plane = trajectory_plane(subject.objective, points)
+    try:
+        plane = trajectory_plane(subject.objective, points)
+    except InvalidArgument as error:
+        survey.run.note(f"no slice along the path: {error}")
+        return None
     return _slice(survey, "trajectory", "Plane of the training path (principal directions)", plane, points)
 
 
@@ -209,21 +214,30 @@ def slice_eigen(survey: Survey) -> dict[str, Any] | None:
     subject = survey.subject
     if subject.objective.size <= 2:
         return None
-    # Half of the pairs are from the bottom; the two largest come first.
-    plane = eigen_plane(subject.objective, center=subject.theta, pairs=survey.pairs())
+    # Half of the pairs are from the bottom: of two, one.
+    pairs = survey.pairs() if survey.settings.k > 2 else None
+    plane = eigen_plane(subject.objective, center=subject.theta, pairs=pairs, seed=survey.settings.seed)
     return _slice(survey, "eigen", "Plane of the two stiffest directions", plane)
 
 
 def _random(survey: Survey, dim: int) -> Plane:
-    subject, settings = survey.subject, survey.settings
-    one_dimensional = all(block.kind == "vector" for block in subject.objective.blocks)
+    subject = survey.subject
     return random_plane(
-        subject.objective,
-        "none" if one_dimensional else settings.normalization,  # pyright: ignore[reportArgumentType] - checked by Settings
-        settings.seed,
-        center=subject.theta,
-        dim=dim,
+        subject.objective, _normalization(survey), survey.settings.seed, center=subject.theta, dim=dim
     )
+
+
+def _normalization(survey: Survey) -> Normalization:
+    """The one asked for, or "none" where that would leave nothing of a direction."""
+    subject, wanted = survey.subject, survey.settings.normalization
+    scaled = [block for block in subject.objective.blocks if wanted != "filter" or block.kind != "vector"]
+    usable = any(bool(subject.theta[block.span].any()) for block in scaled)
+    return wanted if usable else "none"  # pyright: ignore[reportReturnType] - checked by Settings
+
+
+def _scaling(survey: Survey) -> str:
+    normalization = _normalization(survey)
+    return "of unit length" if normalization == "none" else f"{normalization}-normalized"
 
 
 def _slice(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from thalweg.errors import InvalidArgument
 from thalweg.objective import AbstractObjective, Objective
+from thalweg.objective.batch_loss import BatchLoss
+from thalweg.objective.batches import Batch
 from thalweg.problems import Training
 from thalweg.store import Run, load_checkpoint, load_trajectory
 from thalweg.surfaces import Surface
@@ -50,6 +53,7 @@ class Subject:
         return {
             "target": self.target.name,
             "objective": self.objective.fingerprint(),
+            "test": None if self.test is None else self.test.fingerprint(),
             "start": start.hexdigest(),
             "training": training,
         }
@@ -60,16 +64,15 @@ class Subject:
             points, how = descend_to_minimum(self.objective)
             self.path, self.theta = list(points), points[-1]
             return how
-        assert isinstance(self.objective, Objective)
-        if self.training is not None and self.target.problem is not None:
-            how = train(
-                self.target.problem, self.objective.model, run, self.training, seed=seed, advance=advance
-            )
-            states = checkpoints(run)
-        else:
-            how, states = {"source": self.source}, self.given
+        how: dict[str, Any] = {"source": self.source}
+        if isinstance(self.objective, Objective):
+            states = self.given
+            if self.training is not None and self.target.problem is not None:
+                model = self.objective.model
+                how = train(self.target.problem, model, run, self.training, seed=seed, advance=advance)
+                states = checkpoints(run)
+            self.path = [self.objective.flatten(state) for state in states]
         self.theta = self.objective.point
-        self.path = [self.objective.flatten(state) for state in states]
         return how
 
 
@@ -90,7 +93,8 @@ def make_subject(
 
     Raises
     ------
-    InvalidArgument: weights that do not fit (the names are given), or weights for a surface.
+    InvalidArgument: weights that do not fit (the names are given), weights for a surface, or a loss at the
+        point that is not finite.
     """
     if isinstance(target.objective, Surface):
         if checkpoint or trajectory:
@@ -112,6 +116,10 @@ def make_subject(
     if target.problem is None or checkpoint or trajectory:
         subject.training = None
     _load(subject, checkpoint, trajectory)
+    if subject.training is None and not math.isfinite(loss := float(objective.loss())):
+        raise InvalidArgument(
+            f"the loss of {target.name} at {subject.source} is {loss}: nothing can be measured there"
+        )
     return subject
 
 
@@ -127,9 +135,14 @@ def _load(subject: Subject, checkpoint: str | Path | None, trajectory: str | Pat
             objective.flatten(state)
     final = _states(checkpoint)[-1] if checkpoint else subject.given[-1]
     objective.flatten(final)
-    extra = [name for name in final if name not in objective.model.state_dict()]
-    if extra:
-        raise InvalidArgument(f"checkpoint holds {', '.join(extra[:4])}, which the model has not")
+    own = objective.model.state_dict()
+    for name, tensor in final.items():
+        if name not in own:
+            raise InvalidArgument(f"checkpoint holds {name}, which the model has not")
+        if tensor.shape != own[name].shape:
+            raise InvalidArgument(
+                f"checkpoint: {name} has shape {tuple(tensor.shape)}, the model's has {tuple(own[name].shape)}"
+            )
     objective.model.load_state_dict(final, strict=False)
     subject.source = f"checkpoint {checkpoint or trajectory}"
 
@@ -150,12 +163,22 @@ def _states(path: str | Path) -> list[dict[str, Tensor]]:
 
 def _known_metrics(objective: AbstractObjective) -> tuple[str, ...]:
     """Loss, and accuracy where the outputs are class scores."""
+    if not isinstance(objective, Objective):
+        return ("loss",)
     with objective.at() as here:
         try:
             here.values(("accuracy",))
         except InvalidArgument:
             return ("loss",)
-    return ("loss", "accuracy")
+        # Targets of the outputs' own shape are labels of a binary classification only if they are 0 or 1.
+        labelled = float(here.sum(_labelled)) > 1 - 1e-9
+    return ("loss", "accuracy") if labelled else ("loss",)
+
+
+def _labelled(module: BatchLoss, batch: Batch) -> Tensor:
+    _, target = module.output_target(batch)
+    labels = not target.is_floating_point() or bool(((target == 0) | (target == 1)).all())
+    return torch.tensor(float(labels), dtype=torch.float64)
 
 
 def path_points(path: Sequence[Tensor], most: int = 200) -> list[Tensor]:

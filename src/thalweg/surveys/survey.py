@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ from thalweg.surveys.provenance import describe, provenance
 from thalweg.surveys.settings import Settings
 from thalweg.surveys.stages import STAGES, Survey
 from thalweg.surveys.subject import Subject, make_subject
-from thalweg.surveys.target import resolve
+from thalweg.surveys.target import Target, resolve
 from thalweg.surveys.verdict import verdict
 
 
@@ -77,18 +78,29 @@ def survey(
     InvalidArgument, UnknownName, MissingData, UnsafeFile: the target or its weights cannot be used.
     """
     settings = settings or Settings()
-    subject = make_subject(
-        resolve(target, **(parameters or {})),
-        seed=settings.seed,
-        training=training,
-        checkpoint=checkpoint,
-        trajectory=trajectory,
-    )
-    folder = Path(out) if out is not None else Path("runs") / folder_name(subject.target.name)
-    identity = subject.identity() | asdict(settings) | {"torch": str(torch.__version__)}
-    with Run.open(folder, kind="survey", settings=identity) as run:
-        _run(run, subject, settings, progress, command)
-        return SurveyResult(folder, run.results())
+    found = resolve(target, **(parameters or {}))
+    folder = Path(out) if out is not None else Path("runs") / folder_name(found.name)
+    with _model_as_before(found):
+        subject = make_subject(
+            found, seed=settings.seed, training=training, checkpoint=checkpoint, trajectory=trajectory
+        )
+        identity = subject.identity() | asdict(settings) | {"torch": str(torch.__version__)}
+        with Run.open(folder, kind="survey", settings=identity) as run:
+            _run(run, subject, settings, progress, command)
+            return SurveyResult(folder, run.results())
+
+
+@contextmanager
+def _model_as_before(target: Target) -> Generator[None]:
+    """A model that is not built here gets the weights back that a checkpoint replaces."""
+    model = target.objective.model if isinstance(target.objective, Objective) else None
+    own = {} if model is None else {name: t.detach().clone() for name, t in model.state_dict().items()}
+    try:
+        yield
+    finally:
+        if model is not None:
+            changed = {name: own[name] for name, t in model.state_dict().items() if not t.equal(own[name])}
+            model.load_state_dict(changed, strict=False)
 
 
 def _run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -31,7 +32,7 @@ class Target:
     test: Objective | None = None
 
 
-def resolve(target: object, **parameters: Any) -> Target:
+def resolve(target: object, /, **parameters: Any) -> Target:
     """The target that a name, a "file.py:factory", or an object in memory stands for.
 
     A factory may return a Problem, an Objective, a Surface, a tuple (model, loss_fn, data) or
@@ -53,8 +54,10 @@ def resolve(target: object, **parameters: Any) -> Target:
         return Target(target, "problem", problem=problems.get(target, **parameters))
     if target in surfaces.names():
         return Target(target, "surface", objective=surfaces.get(target, **parameters))
+    near = difflib.get_close_matches(target, [*problems.names(), *surfaces.names()])
     known = f"problems: {', '.join(problems.names())}; surfaces: {', '.join(surfaces.names())}"
-    raise UnknownName(f"target {target!r} is no problem, no surface and no file.py:factory. {known}")
+    hint = f"did you mean {' or '.join(near)}?" if near else known
+    raise UnknownName(f"target {target!r} is no problem, no surface and no file.py:factory; {hint}")
 
 
 def _target(made: object, name: str | None, kind: str) -> Target:

@@ -15,7 +15,7 @@ from thalweg.objective import Objective
 from thalweg.objective.preserved import preserved_rng
 from thalweg.problems import Problem, Training
 from thalweg.store import Run
-from thalweg.surveys.minibatches import minibatches
+from thalweg.surveys.minibatches import batches_per_epoch, minibatches
 
 Advance = Callable[[int, int], None]
 
@@ -42,10 +42,11 @@ def train(
     test_objective = None if problem.test is None else problem.test_objective(model)
     optimizer = training.torch_optimizer(p for p in model.parameters() if p.requires_grad)
     modes = [(module, module.training) for module in model.modules()]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     begun = _restore(run, model, optimizer)
     if begun is None:
         begun = 0
-        _record(run, 0, problem, train_objective, test_objective, training.lr)
+        run.put_row("training", 0, _row(problem, train_objective, test_objective, training.lr))
         _save(run, 0, model, optimizer)
     diverged = _diverged(run)
     model.train()
@@ -53,22 +54,24 @@ def train(
         for epoch in range(begun + 1, training.epochs + 1):
             if diverged:
                 break
-            diverged = not _epoch(problem, train_objective, optimizer, training, seed, epoch)
+            row = {"loss": math.nan}
+            if _epoch(problem, train_objective, optimizer, training, seed, epoch):
+                row = _row(problem, train_objective, test_objective, training.lr)
+            run.put_row("training", epoch, row)
+            diverged = not math.isfinite(row["loss"])
             if diverged:
                 _restore(run, model, optimizer)
-                run.put_row("training", epoch, {"loss": math.nan})
                 break
-            _record(run, epoch, problem, train_objective, test_objective, training.lr)
             _save(run, epoch, model, optimizer)
             if advance is not None:
                 advance(epoch, training.epochs)
     finally:
         for module, mode in modes:
             module.training = mode
-        for parameter in model.parameters():
-            parameter.grad = None
+        for parameter, before in gradients:
+            parameter.grad = before
     finished = len(checkpoints(run)) - 1
-    steps = math.ceil(train_objective.samples / training.batch_size) * finished
+    steps = batches_per_epoch(problem.train, training.batch_size) * finished
     return {"source": "trained here", "steps": steps, "diverged": diverged} | asdict(training)
 
 
@@ -100,13 +103,11 @@ def _epoch(
     return all(bool(torch.isfinite(p).all()) for p in module.parameters())
 
 
-def _record(
-    run: Run, epoch: int, problem: Problem, train: Objective, test: Objective | None, lr: float
-) -> None:
+def _row(problem: Problem, train: Objective, test: Objective | None, lr: float) -> dict[str, float]:
     row = {"lr": lr} | train.at().values(problem.metrics)
     if test is not None:
         row |= {f"test_{name}": value for name, value in test.at().values(problem.metrics).items()}
-    run.put_row("training", epoch, row)
+    return row
 
 
 def _diverged(run: Run) -> bool:

@@ -16,6 +16,8 @@ def _reached(results: dict[str, Any]) -> str:
     target, quality = results["target"], results["quality"]
     name = target["name"]
     if results["training"].get("diverged"):
+        if target["kind"] == "surface":
+            return f"{name} did not settle: its descent found no critical point, and this is where it ended"
         return f"{name} did not settle: training diverged, and this is its last finite point"
     best = quality.get("test") or quality["train"]
     split = "test" if "test" in quality else "training"
@@ -23,8 +25,11 @@ def _reached(results: dict[str, Any]) -> str:
         return f"{name} has the loss {best['loss']['value']:.4g} where its descent ended"
     if "accuracy" in best:
         share = best["accuracy"]
-        return f"{name} classifies {share['value']:.1%} ± {share['stderr']:.1%} of the {split} data rightly"
-    return f"{name} has a {split} loss of {best['loss']['value']:.4g} ± {best['loss']['stderr']:.2g}"
+        return f"{name} classifies {share['value']:.1%} ± {share['stderr']:.1%} of the {split} data correctly"
+    value, stderr = best["loss"]["value"], best["loss"]["stderr"]
+    # A loss that does not split into samples has no standard error.
+    error = "" if math.isnan(stderr) else f" ± {stderr:.2g}"
+    return f"{name} has a {split} loss of {value:.4g}{error}"
 
 
 def _shape(results: dict[str, Any]) -> str:
@@ -37,7 +42,9 @@ def _shape(results: dict[str, Any]) -> str:
     if kind["kind"] == "saddle":
         return f"it sits at a saddle, where {_directions(kind)} downward"
     if kind["kind"] == "undetermined":
-        return f"its kind of critical point is open: {kind['near_zero']} eigenvalues cannot be told from zero"
+        count = kind["near_zero"]
+        values = "1 eigenvalue" if count == 1 else f"{count} eigenvalues"
+        return f"its kind of critical point is open: {values} cannot be told from zero"
     return f"it is a {kind['kind']}"
 
 
