@@ -28,7 +28,9 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
                 put_plane(run, "random", n, path=False)
                 run.put_result("slice.eigen", None)
                 for step in range(5):
-                    run.put_row("training", step, {"loss": 2.0 * 0.2**step, "test_accuracy": 0.8 + 0.03 * step})
+                    run.put_row(
+                        "training", step, {"loss": 2.0 * 0.2**step, "test_accuracy": 0.8 + 0.03 * step}
+                    )
                 run.note("the path was cut at 3 points")
         return folder
 

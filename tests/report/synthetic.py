@@ -43,10 +43,10 @@ def results(name: str = "bowl") -> dict[str, Any]:
             "diverged": False,
         },
         "quality": {
-            "train": {"loss": {"value": 0.0022897, "stderr": 0.00020955, "samples": 1437}},
+            "train": {"loss": {"value": 0.0022897, "stderr": 0.00020955, "samples": 1397}},
             "test": {
-                "loss": {"value": 0.12977, "stderr": math.nan, "samples": 361},
-                "accuracy": {"value": 0.96388, "stderr": 0.0098329, "samples": 361},
+                "loss": {"value": 0.12977, "stderr": math.nan, "samples": 353},
+                "accuracy": {"value": 0.96388, "stderr": 0.0098329, "samples": 347},
             },
         },
         "gradient": {"norm": 0.010683, "point_norm": 12.9742},
@@ -57,7 +57,13 @@ def results(name: str = "bowl") -> dict[str, Any]:
             "products": 118,
             "tol": 0.00107,
         },
-        "trace": {"value": 4.95146, "stderr": 0.09085, "products": 36, "converged": True, "method": "hutch++"},
+        "trace": {
+            "value": 4.95146,
+            "stderr": 0.09085,
+            "products": 36,
+            "converged": True,
+            "method": "hutch++",
+        },
         "density": {
             "grid": np.linspace(-0.1, 0.8, 64),
             "density": np.exp(-0.5 * (np.linspace(-0.1, 0.8, 64) / 0.02) ** 2) * 60 + 1e-12,
@@ -95,7 +101,10 @@ def results(name: str = "bowl") -> dict[str, Any]:
             "used": 0.0517,
             "ratio": 0.00895,
         },
-        "verdict": {"sentence": "The bowl is nearly empty.", "findings": ["Its floor is flat.", "It has a cut."]},
+        "verdict": {
+            "sentence": "The bowl is nearly empty.",
+            "findings": ["Its floor is flat.", "It has a cut."],
+        },
         "provenance": {
             "command": "thalweg survey bowl",
             "seed": 11,

@@ -28,7 +28,7 @@ NAN, INF = math.nan, math.inf
         (2.005239e-6, 1.022743e-6, "(2.0 ± 1.0) × 10⁻⁶"),
         (6.02214e23, 1.5e19, "(6.02214 ± 0.00015) × 10²³"),
         (501601.999, 151488.16, "(5.0 ± 1.5) × 10⁵"),
-        (1e-320, 1e-321, "(1.00 ± 0.10) × 10⁻³²⁰"),
+        (9.9996e-301, 1e-302, "(1.000 ± 0.010) × 10⁻³⁰⁰"),
         (1001.6006392316652, 1.271e-13, "1001.600639 ± 1.3 × 10⁻¹³"),
         (4.350946e-25, 0.0, "4.35095 × 10⁻²⁵ ± 0"),
         (1.0, 0.0, "1 ± 0"),
@@ -45,8 +45,21 @@ def test_value_and_error(value: float, error: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(17226, "17,226"), (-3, "−3"), (0.0, "0"), (20.0, "20"), (12.97420, "12.97"), (0.05, "0.05"), (8.533e-5, "8.533 × 10⁻⁵")]
-    + [(999999.6, "1 × 10⁶"), (123456.7, "123457"), (-1e300, "−1 × 10³⁰⁰"), (NAN, "not a number"), (INF, "∞"), (True, "1")],
+    [
+        (17226, "17,226"),
+        (-3, "−3"),
+        (0.0, "0"),
+        (20.0, "20"),
+        (12.9742, "12.97"),
+        (0.05, "0.05"),
+        (8.533e-05, "8.533 × 10⁻⁵"),
+        (999999.6, "1 × 10⁶"),
+        (123456.7, "123457"),
+        (-1e300, "−1 × 10³⁰⁰"),
+        (NAN, "not a number"),
+        (INF, "∞"),
+        (True, "1"),
+    ],
 )
 def test_number(value: float, text: str) -> None:
     assert number(value) == text
@@ -72,4 +85,6 @@ def test_rounding_stays_within_the_digits_shown(value: float, error: float) -> N
     # Two digits: the error is off by at most 5 in the third digit, that is 5 % of itself.
     assert abs(spread - Decimal(error)) <= Decimal(error) * Decimal("0.05001")
     # The value is rounded at the error's second digit, or at its own tenth where that comes first.
-    assert abs(shown - Decimal(value)) <= max(Decimal(error) * Decimal("0.051"), abs(Decimal(value)) * Decimal("5.1e-10"))
+    assert abs(shown - Decimal(value)) <= max(
+        Decimal(error) * Decimal("0.051"), abs(Decimal(value)) * Decimal("5.1e-10")
+    )

@@ -7,7 +7,10 @@ from thalweg.cli.output import print_json
 
 
 def names(json: JsonOption = False) -> None:
-    """List the problems and surfaces that can be a TARGET."""
+    """List the problems and surfaces that can be a TARGET.
+
+    Example: thalweg names --json
+    """
     from thalweg import problems, surfaces
 
     found = {"problems": problems.names(), "surfaces": surfaces.names()}

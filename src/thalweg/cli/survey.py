@@ -109,8 +109,10 @@ def survey(
             progress=progress,
             command=_command(),
         )
-        progress.stage("report")
-        page = report.write(found.path)
+        page = found.path / "report.html"
+        if not (found.was_finished and page.is_file()):
+            progress.stage("report")
+            report.write(found.path, page)
     if json:
         print_json(found.results | {"run": str(found.path), "report": str(page)})
     else:

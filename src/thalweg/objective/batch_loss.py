@@ -46,7 +46,9 @@ class BatchLoss(nn.Module):
             if value is not None and not callable(value):
                 raise InvalidArgument(f"{name} must be callable, got {type(value).__name__}")
             if isinstance(value, type):
-                raise InvalidArgument(f"{name} must be a function or a module, got a class: {value.__name__}()")
+                raise InvalidArgument(
+                    f"{name} must be a function or a module, got a class: {value.__name__}()"
+                )
         self.model = model
         self.loss_fn = loss_fn
         self.batch_loss = batch_loss

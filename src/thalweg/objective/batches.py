@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler, SubsetRandomSampler
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+)
 
 from thalweg.errors import InvalidArgument, StochasticObjective
 from thalweg.objective.identity import content
@@ -235,11 +243,12 @@ def _loader_source(loader: DataLoader[Any], notes: list[str]) -> Callable[[], It
     def batches() -> Iterator[Batch]:
         nonlocal passes
         passes += 1
-        for number, batch in enumerate(ordered):
-            batch = plain(batch)
-            if number == 0:
-                _check_same(batch, passes)
-            yield batch
+        with _put_back(ordered.generator):
+            for number, batch in enumerate(ordered):
+                batch = plain(batch)
+                if number == 0:
+                    _check_same(batch, passes)
+                yield batch
 
     first: list[Batch] = []
 
@@ -253,6 +262,17 @@ def _loader_source(loader: DataLoader[Any], notes: list[str]) -> Callable[[], It
             )
 
     return batches
+
+
+@contextmanager
+def _put_back(generator: torch.Generator | None) -> Generator[None]:
+    """The state of the user's generator, from which a loader draws its workers' seed at each pass."""
+    state = generator.get_state() if generator else None
+    try:
+        yield
+    finally:
+        if generator and state is not None:
+            generator.set_state(state)
 
 
 def _in_order(sampler: Any, dataset: Any) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from thalweg.objective.batches import Batch
-from thalweg.objective.metrics import forward_metrics
+from thalweg.objective.metrics import forward_metrics, named_metrics
 from thalweg.objective.weighted_sum import weighted_sum
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Evaluator:
         self.points = points
         self.compiled = False
         self._wanted = compile
-        self._quantity = forward_metrics(self.metrics)
+        self._quantity = forward_metrics(self.metrics, objective.batches.count)
         self._call: Callable[[Batch], Tensor] = lambda batch: objective.module(batch, self._quantity)
         self._left = ExitStack()
 
@@ -65,7 +65,7 @@ class Evaluator:
         found = self.objective.within_memory(
             lambda: weighted_sum(self.objective.batches, lambda _, batch: self._call(batch))
         )
-        return dict(zip(self.metrics, found.tolist(), strict=True))
+        return named_metrics(self.metrics, found.tolist())
 
     def _pays(self) -> bool:
         if self._wanted is not None:

@@ -91,7 +91,9 @@ class ModelHere(Here):
         v = self.objective.checked_vectors(v)
         if self.strategy == "kept graph":
             try:
-                return self._product(v, "gauss-newton", lambda batch: self._gauss_newton(batch, KeptGaussNewton))
+                return self._product(
+                    v, "gauss-newton", lambda batch: self._gauss_newton(batch, KeptGaussNewton)
+                )
             except RuntimeError as error:
                 self._fall_back(error)
         build = partial(DifferenceGaussNewton, report=self._report_difference)

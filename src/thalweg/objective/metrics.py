@@ -49,26 +49,41 @@ def values(here: ModelHere, metrics: Sequence[str]) -> dict[str, float]:
     forward = [name for name in metrics if name != "gradient_norm"]
     found: dict[str, float] = {}
     if forward:
-        found = dict(zip(forward, here.sum(forward_metrics(forward)).tolist(), strict=True))
+        sums = here.sum(forward_metrics(forward, here.objective.batches.count))
+        found = named_metrics(forward, sums.tolist())
     if "gradient_norm" in metrics:
         found["gradient_norm"] = float(here.gradient().norm())
     return {name: found[name] for name in metrics}
 
 
-def forward_metrics(names: Sequence[str]) -> Callable[[BatchLoss, Batch], Tensor]:
-    """The quantity that gives "loss" and "accuracy" of a batch, in the order of `names`, as a float64 vector."""
+def forward_metrics(
+    names: Sequence[str], count: Callable[[Batch], float]
+) -> Callable[[BatchLoss, Batch], Tensor]:
+    """The quantity of a batch whose weighted sum `named_metrics` takes: a float64 vector.
+
+    It holds the loss, and for the accuracy the right and all predictions, each over the batch's `count`.
+    """
 
     def quantity(module: BatchLoss, batch: Batch) -> Tensor:
         if "accuracy" not in names:
             return module.mean_loss(batch).double()[None]
         output, target = module.output_target(batch)
-        found = {"accuracy": right(output, target).double().mean()}
+        hits = right(output, target)
+        kept = target != getattr(module.loss_fn, "ignore_index", -100)
+        found = [(hits & kept).sum().double() / count(batch), kept.sum().double() / count(batch)]
         if "loss" in names:
-            loss = module.mean_loss(batch) if module.batch_loss else module.output_loss(output, target)
-            found["loss"] = loss.double()
-        return torch.stack([found[name] for name in names])
+            own = module.loss_fn is None or module.batch_loss is not None
+            found.insert(0, module.mean_loss(batch) if own else module.output_loss(output, target))
+        return torch.stack([value.double() for value in found])
 
     return quantity
+
+
+def named_metrics(names: Sequence[str], sums: Sequence[float]) -> dict[str, float]:
+    """Each of "loss" and "accuracy" that `names` asks for, from the weighted sum of `forward_metrics`."""
+    share = sums[-2] / sums[-1] if "accuracy" in names and sums[-1] else math.nan
+    found = {"loss": sums[0], "accuracy": share}
+    return {name: found[name] for name in names}
 
 
 def measure(here: ModelHere, metrics: Sequence[str]) -> dict[str, Measurement]:
@@ -98,12 +113,15 @@ def _share_error(share: float, samples: int) -> float:
 
 def _sample_spread(here: ModelHere) -> float | None:
     """Variance of the samples' losses over the data, or None where the loss does not split into samples."""
+    count = here.objective.batches.count
     if here.objective.module.loss_fn is None:
         return None
 
     def moments(module: BatchLoss, batch: Batch) -> Tensor:
-        losses = module.sample_losses(*module.output_target(batch)).double()
-        if losses.numel() != batch_size(batch):
+        output, target = module.output_target(batch)
+        losses = module.sample_losses(output, target).double()
+        # Where a loss weighs or skips terms its mean is not that of the samples' losses.
+        if losses.numel() != batch_size(batch) or count(batch) not in (len(losses), target.numel()):
             raise _DoesNotSplit
         return torch.stack([losses.mean(), losses.square().mean()])
 
@@ -121,9 +139,13 @@ class _DoesNotSplit(Exception):
 def right(output: Tensor, target: Any) -> Tensor:
     """Whether each prediction is the target's class; the class axis is the output's last one, or its axis 1.
 
-    A single output column is a logit of class 1.
+    A single output column is a logit of class 1, and then targets may be floating-point zeros and ones.
     """
-    if not isinstance(target, Tensor) or (target.is_floating_point() and output.shape != target.shape):
+    if not isinstance(target, Tensor):
+        raise InvalidArgument(f"accuracy needs class targets, got a {type(target).__name__}")
+    if output.shape == (*target.shape, 1):
+        output = output[..., 0]
+    if target.is_floating_point() and not (output.shape == target.shape and bool(_binary(target).all())):
         raise InvalidArgument("accuracy needs class targets; for a regression ask for the loss alone")
     if output.shape == target.shape:
         return (output > 0) == (target > 0.5)
@@ -134,3 +156,7 @@ def right(output: Tensor, target: Any) -> Tensor:
     raise InvalidArgument(
         f"accuracy: output {tuple(output.shape)} does not hold one score per class for target {tuple(target.shape)}"
     )
+
+
+def _binary(target: Tensor) -> Tensor:
+    return (target == 0) | (target == 1)

@@ -296,7 +296,9 @@ class Objective(AbstractObjective):
         halved = self.batches.halved()
         if halved is None or whole:
             size = self.batches.largest_whole if whole else self.batches.largest
-            reason = f'batchnorm="{self.batchnorm}" needs whole batches' if whole else "one sample does not fit"
+            reason = (
+                f'batchnorm="{self.batchnorm}" needs whole batches' if whole else "one sample does not fit"
+            )
             raise OutOfMemory(
                 f"memory ran out with {size} samples at once, and {reason}"
                 + (": give the data in smaller ones" if whole else "")
@@ -330,7 +332,7 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _check_arguments(
-    model: object, data: object, batchnorm: str, microbatch: int | None, memory_budget: int | None, size: int
+    model: object, data: object, batchnorm: str, microbatch: object, memory_budget: object, size: object
 ) -> None:
     if not isinstance(model, nn.Module):
         raise InvalidArgument(f"model must be a torch.nn.Module, got {type(model).__name__}")

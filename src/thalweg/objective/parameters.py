@@ -48,7 +48,7 @@ def _wanted(name: str, parameter: nn.Parameter, selection: Selection) -> bool:
         return True
     if callable(selection):
         return selection(name, parameter)
-    if not isinstance(selection, Iterable):
+    if not isinstance(selection, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - users may pass others
         raise InvalidArgument(
             f"parameters must be None, name patterns or a predicate, got {type(selection).__name__}"
         )

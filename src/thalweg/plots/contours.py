@@ -9,13 +9,14 @@ from numpy.typing import ArrayLike
 
 from thalweg.plots.arrays import Floats, grid, points, vector
 from thalweg.plots.canvas import axes_for, legend_below, literal, wrapped
+from thalweg.plots.contour_labels import label_places
 from thalweg.plots.heights import Heights
 from thalweg.plots.style import COLORMAP, COLORS
+from thalweg.plots.ticks import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.contour import QuadContourSet
-    from matplotlib.path import Path
 
 
 def contours(
@@ -48,7 +49,7 @@ def contours(
     track, wells = points(path, "path"), points(minima, "minima")
     scale = heights or Heights.of(field)
     ax = axes_for(ax)
-    _ground(ax, x, y, field, scale, name)
+    _ground(ax, x, y, field, scale, name, track)
     drawn: list[object] = []
     if len(track):
         truth = None if path_values is None else vector(path_values, "path_values", len(track))
@@ -78,7 +79,7 @@ def contours(
     return ax
 
 
-def _ground(ax: Axes, x: Floats, y: Floats, field: Floats, scale: Heights, name: str) -> None:
+def _ground(ax: Axes, x: Floats, y: Floats, field: Floats, scale: Heights, name: str, track: Floats) -> None:
     if np.isnan(field).any():
         ax.patch.set(hatch="////", facecolor="0.93", edgecolor="0.45")
     if np.isnan(field).all():
@@ -91,29 +92,18 @@ def _ground(ax: Axes, x: Floats, y: Floats, field: Floats, scale: Heights, name:
     if levels.size:
         tints = ["white" if scale.norm()(level) < 0.6 else "black" for level in levels]
         lines = ax.contour(x, y, shown, levels=levels, colors=tints, linewidths=0.6, alpha=0.75)
-        extent = np.array([np.ptp(x), np.ptp(y)])
-        drawn = zip(levels, lines.get_paths(), strict=True)
-        whole = [level for level, line in drawn if _has_room(line, extent)]
-        ax.clabel(lines, whole, fmt=lambda height: f"{height:g}", fontsize=8)
+        places = label_places(lines.get_paths(), np.array([np.ptp(x), np.ptp(y)]), track)
+        ax.clabel(lines, fmt=plain, fontsize=8, manual=places)
     if scale.above:
         over = np.ma.masked_invalid(field - scale.base).T
         ax.contourf(x, y, over, levels=[scale.upper, np.inf], colors="none", hatches=["..."])
     _colorbar(ax, filled, scale, name, levels)
 
 
-def _has_room(line: Path, extent: Floats) -> bool:
-    """Whether a contour can carry its label: it is no ring too small for it, and did not fall apart on the grid."""
-    vertices = np.asarray(line.vertices)
-    if line.codes is None or not vertices.size:
-        return False
-    pieces = np.count_nonzero(np.equal(line.codes, line.MOVETO))
-    return bool(pieces <= 4 and (np.ptp(vertices, axis=0) > 0.16 * extent).any())
-
-
 def _colorbar(ax: Axes, filled: QuadContourSet, scale: Heights, name: str, levels: Floats) -> None:
     figure: Any = ax.figure
     bar = figure.colorbar(filled, ax=ax, pad=0.02, fraction=0.06)
-    bar.set_ticks(levels, labels=[f"{level:g}" for level in levels])
+    bar.set_ticks(levels, labels=[plain(level) for level in levels])
     bar.ax.minorticks_off()
     bar.set_label(scale.label(literal(name)) + (" (logarithmic)" if scale.logarithmic else ""))
 

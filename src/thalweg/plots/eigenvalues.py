@@ -53,7 +53,7 @@ def eigenvalues(
             ax.errorbar(at, value, errors[chosen], fmt="o", ms=5, color=color, capsize=3)
             ax.vlines(at, foot, value, color=color, lw=1, alpha=0.4)
     if not solid.all():
-        hollow: dict[str, Any] = {"mfc": "white", "mec": "black", "label": "not converged"}
+        hollow: dict[str, Any] = {"mfc": "white", "mec": "black", "label": "not converged", "zorder": 5}
         legend_below(ax, ax.plot(places[~solid], eigen[~solid], "o", **hollow))
     if ax.get_yscale() != "log":
         ax.axhline(0, color=COLORS["grey"], lw=0.8)
@@ -68,6 +68,7 @@ def eigenvalues(
             va="center",
             color=COLORS["grey"],
             fontsize="small",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
         )
     ranks = [i + 1 if i < top or size is None else size - count + i + 1 for i in range(count)]
     _tick(ax, places, ranks)

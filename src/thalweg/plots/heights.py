@@ -11,14 +11,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from thalweg.plots.arrays import Floats
+from thalweg.plots.ticks import plain
 
 if TYPE_CHECKING:
     from matplotlib.colors import Normalize
 
 LOGARITHMIC_FROM = 100.0
-"""Ratio of the highest to the lowest value from which heights are logarithmic."""
+"""Ratio of the values, all but the highest two in a hundred, from which heights are logarithmic."""
 
 _DEEPEST = 1e-6
+_BULK = 0.98
+_RESOLUTION = 1e-12
+# Nearer to zero doubles lose their digits.
+_TINY = 1e-290
 _MANTISSAS = ((1.0, (1, 1.5, 2, 3, 5, 7)), (2.6, (1, 2, 5)), (5.5, (1, 3)))
 
 
@@ -55,10 +60,10 @@ class Heights:
         base, logarithmic = _base(finite)
         heights = finite - base
         top = float(heights[-1])
-        lower = max(float(heights[heights > 0][0]), top * _DEEPEST) if logarithmic else float(heights[0])
+        lower = max(float(heights[heights > _TINY][0]), top * _DEEPEST) if logarithmic else float(heights[0])
         upper = _robust_top(heights, lower, logarithmic)
-        if not upper > lower:
-            margin = abs(lower) * 0.01 or 1.0
+        if upper - lower <= max(_TINY, _RESOLUTION * abs(lower)):
+            margin = abs(lower) * 0.01 if abs(lower) > _TINY else 1.0
             return cls(base, False, lower - margin, lower + margin, 0, 0, *counts)
         above, below = int((heights > upper).sum()), int((heights < lower).sum())
         return cls(base, logarithmic, lower, upper, above, below, *counts)
@@ -79,13 +84,17 @@ class Heights:
         if not self.logarithmic:
             from matplotlib.ticker import MaxNLocator
 
-            found = np.asarray(MaxNLocator(9).tick_values(self.lower, self.upper))
+            found = np.asarray(MaxNLocator(7).tick_values(self.lower, self.upper))
         else:
             decades = np.arange(math.floor(math.log10(self.lower)), math.ceil(math.log10(self.upper)) + 1)
             width = math.log10(self.upper / self.lower)
             mantissas = next((m for limit, m in _MANTISSAS if width <= limit), (1,))
             found = np.sort(np.multiply.outer(10.0**decades, mantissas).ravel())
-        return found[(found > self.lower) & (found < self.upper)]
+        ends = (self.lower * 1.001, self.upper / 1.001)
+        if not self.logarithmic:
+            margin = 1e-3 * (self.upper - self.lower)
+            ends = (self.lower + margin, self.upper - margin)
+        return found[(found > ends[0]) & (found < ends[1])]
 
     def bands(self, between: int = 3) -> Floats:
         """Ascending bounds of filled bands: the range's ends, the levels, and `between` steps from one to the next."""
@@ -113,14 +122,14 @@ class Heights:
         elif self.logarithmic:
             found.append("Heights are logarithmic.")
         if self.above:
-            bound = self.upper + self.base
+            bound = _three_digits(self.upper + self.base)
             found.append(
-                f"{self.above} of {self.points} points have a {name} above {bound:.3g} and are drawn at it (dotted)."
+                f"{self.above} of {self.points} points have a {name} above {bound} and are drawn at it (dotted)."
             )
         if self.below:
-            bound = self.lower + self.base
+            bound = _three_digits(self.lower + self.base)
             found.append(
-                f"{self.below} of {self.points} points have a {name} below {bound:.3g} and are drawn at it."
+                f"{self.below} of {self.points} points have a {name} below {bound} and are drawn at it."
             )
         if self.missing:
             found.append(
@@ -131,18 +140,24 @@ class Heights:
 
 def _base(finite: Floats) -> tuple[float, bool]:
     if finite[0] >= 0:
-        lowest = finite[finite > 0][:1]
-        return 0.0, bool(lowest.size) and bool(finite[-1] > LOGARITHMIC_FROM * lowest[0])
-    # Above its own minimum every map spans infinitely many decades; the bulk decides.
+        lowest = finite[finite > _TINY][:1]
+        # A few spikes would not be worth decades: they are cut off.
+        bulk = np.quantile(finite, _BULK)
+        return 0.0, bool(lowest.size) and bool(bulk > LOGARITHMIC_FROM * lowest[0])
+    # Above its own minimum every map spans infinitely many decades: there too the bulk decides.
     heights = finite - finite[0]
-    low, high = np.quantile(heights, [0.02, 0.98])
-    logarithmic = bool(high > LOGARITHMIC_FROM * max(low, 0.0)) and bool(high > 0)
+    low, high = np.quantile(heights, [1 - _BULK, _BULK])
+    logarithmic = bool(high > LOGARITHMIC_FROM * low) and bool(high > _TINY)
     return (float(finite[0]), True) if logarithmic else (0.0, False)
 
 
 def _robust_top(heights: Floats, lower: float, logarithmic: bool) -> float:
-    top, bulk = float(heights[-1]), float(np.quantile(heights, 0.98))
+    top, bulk = float(heights[-1]), float(np.quantile(heights, _BULK))
     if not bulk > lower:
         return top
     reach = (math.log(top / lower), math.log(bulk / lower)) if logarithmic else (top - lower, bulk - lower)
     return bulk if reach[0] > 2 * reach[1] else top
+
+
+def _three_digits(value: float) -> str:
+    return plain(float(f"{value:.3g}"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from thalweg.plots.arrays import vector
+from thalweg.plots.arrays import Floats, vector
 from thalweg.plots.canvas import axes_for, legend_below, literal, wrapped
 from thalweg.plots.heights import Heights
 from thalweg.plots.style import COLORS
@@ -48,22 +48,12 @@ def line_slice(
     ax.locator_params(axis="x", nbins=7)
     ax.set_xlabel(wrapped(label, 50))
     ax.set_ylabel("loss")
-    missing = np.isnan(losses)
-    if missing.any():
-        spans = ax.fill_between(
-            where,
-            0,
-            1,
-            where=missing,
-            step="mid",
-            transform=ax.get_xaxis_transform(),
-            facecolor="none",
-            edgecolor=COLORS["grey"],
-            hatch="////",
-            lw=0,
-            label="not finite",
+    gaps = _gaps(where, losses)
+    for low, high in gaps:
+        ax.axvspan(
+            low, high, facecolor="none", edgecolor=COLORS["grey"], hatch="////", lw=0, label="not finite"
         )
-        drawn.append(spans)
+    drawn += ax.patches[-1:] if gaps else []
     if accuracy is not None:
         right = ax.twinx()
         right.spines["right"].set_visible(True)
@@ -85,3 +75,11 @@ def line_slice(
     if len(drawn) > 1:
         legend_below(ax, drawn)
     return ax
+
+
+def _gaps(where: Floats, losses: Floats) -> list[tuple[float, float]]:
+    """Stretches without a loss, each from the last point before it to the first behind it."""
+    missing = np.concatenate([[False], np.isnan(losses), [False]])
+    first, last = np.flatnonzero(missing[1:] & ~missing[:-1]), np.flatnonzero(~missing[1:] & missing[:-1]) - 1
+    ends = zip(np.maximum(first - 1, 0), np.minimum(last + 1, where.size - 1), strict=True)
+    return [(float(where[i]), float(where[j])) for i, j in ends]

@@ -12,6 +12,7 @@ from thalweg.plots.canvas import axes_for, literal
 from thalweg.plots.heights import Heights
 from thalweg.plots.interpolation import bilinear
 from thalweg.plots.style import COLORMAP, COLORS
+from thalweg.plots.ticks import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,10 +97,11 @@ def _label(space: Any, scale: Heights, labels: tuple[str, str, str]) -> None:
 
     space.xaxis.set_major_locator(MaxNLocator(5))
     space.yaxis.set_major_locator(MaxNLocator(5))
+    space.zaxis.set_major_locator(MaxNLocator(5))
     if scale.logarithmic:
         ticks = scale.levels()
         ticks = ticks[:: -(-ticks.size // 7) or 1]
-        space.set_zticks(np.log10(ticks), [f"{tick:g}" for tick in ticks])
+        space.set_zticks(np.log10(ticks), [plain(tick) for tick in ticks])
     space.tick_params(pad=0)
     space.tick_params(axis="z", pad=4)
     space.set_xlabel(labels[0], labelpad=0)

@@ -23,12 +23,15 @@ def label_decades(axis: Axis) -> None:
     if axis.get_scale() == "log" and high < 100 * low:
         return
     decades = [abs(tick) for tick in axis.get_majorticklocs() if tick and low <= tick <= high]
-    plain = min(decades, default=1.0) > 0.00099 and max(decades, default=1.0) < 1001
-    axis.set_major_formatter(FuncFormatter(lambda value, _: _plain(value) if plain else power_of_ten(value)))
+    readable = min(decades, default=1.0) > 0.00099 and max(decades, default=1.0) < 1001
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: plain(value) if readable else power_of_ten(value))
+    )
     axis.set_minor_formatter(NullFormatter())
 
 
-def _plain(value: float) -> str:
+def plain(value: float) -> str:
+    """A number to six digits at most, with the sign that belongs to numbers: "−0.25"."""
     return f"{value:g}".replace("-", "−")
 
 

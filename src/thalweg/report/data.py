@@ -104,4 +104,5 @@ def _order(described: dict[str, JSON]) -> tuple[bool, int]:
 
 def _missing(run: Run, name: str) -> str:
     done = len(run.points(name.removeprefix(_SLICE))) if name.startswith(_SLICE) else 0
-    return f"{STAGES[name]} ({name})" + (f", of which {done:,} points are evaluated" if done else "")
+    called = STAGES[name] if name in STAGES[name] else f"{STAGES[name]} ({name})"
+    return called + (f", of which {done:,} points are evaluated" if done else "")

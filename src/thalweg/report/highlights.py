@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from thalweg.report.exhibit import text_of
 from thalweg.report.numbers import number, with_error
 from thalweg.report.table import Row
 
@@ -57,7 +58,9 @@ def curvature_summary(results: dict[str, Any]) -> list[Row]:
         )
     if stability := results.get("stability"):
         used, ratio = stability.get("used"), stability.get("ratio")
-        against = "" if used is None or ratio is None else f"; {number(used)} was used, {number(ratio, 2)} of it"
+        against = (
+            "" if used is None or ratio is None else f"; {number(used)} was used, {number(ratio, 2)} of it"
+        )
         value = with_error(stability["rate"], stability["error"])
         rows.append(
             Row(f"Largest stable rate, {stability['optimizer']}", value, f"{stability['formula']}{against}")
@@ -70,6 +73,8 @@ def _end(results: dict[str, Any], which: int) -> list[str]:
     return [with_error(pairs["values"][which], pairs["residuals"][which])] if pairs.get("values") else []
 
 
-def _estimate(found: dict[str, Any]) -> str:
+def _estimate(found: Any) -> str:
+    if not isinstance(found, dict) or "value" not in found:
+        return text_of(found)
     error = found.get("stderr", found.get("error"))
-    return number(found["value"]) if error is None else with_error(found["value"], error)
+    return text_of(found["value"]) if error is None else with_error(found["value"], error)

@@ -39,7 +39,10 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "spectral moment",
         "mean of the power of λ over all eigenvalues, tr(Hᵏ)/n; ± one standard error",
     ),
-    "density.fraction_negative": ("share of negative eigenvalues", "below minus a thousandth of the largest, 0 to 1; ± one standard error"),
+    "density.fraction_negative": (
+        "share of negative eigenvalues",
+        "below minus a thousandth of the largest, 0 to 1; ± one standard error",
+    ),
     "classification.index": ("index", "eigenvalues that are negative beyond their error"),
     "classification.index_at_least": (
         "index is a lower bound",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 _SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 _MOST_DIGITS = 10
@@ -25,7 +25,8 @@ def with_error(value: float, error: float) -> str:
     if error == 0:
         return f"{number(value, 6)} ± 0"
     place = _exponent(error, 2) - 1
-    lead = max(_exponent(value, _MOST_DIGITS), _exponent(error, 2)) if value else _exponent(error, 2)
+    rounded = _rounded(value, place)
+    lead = max(rounded.adjusted(), place + 1) if rounded else place + 1
     if lead - place >= _MOST_DIGITS:
         return f"{number(value, _MOST_DIGITS)} ± {number(error, 2)}"
     if -4 <= lead < 6 and place < 2:
@@ -62,10 +63,15 @@ def _exponent(value: float, digits: int) -> int:
 
 def _at(value: float, place: int, scale: int = 0) -> str:
     """`value` rounded at the digit 10^place, in units of 10^scale."""
-    rounded = Decimal(repr(float(value))).quantize(Decimal(1).scaleb(place), ROUND_HALF_EVEN)
+    rounded = _rounded(value, place)
     text = f"{rounded.scaleb(-scale):f}"
     # A value that rounds to zero keeps no sign.
     return text.lstrip("-") if rounded == 0 else text.replace("-", "−")
+
+
+def _rounded(value: float, place: int) -> Decimal:
+    # The context's 28 digits would not hold a large value beside a small error.
+    return Decimal(repr(float(value))).quantize(Decimal(1).scaleb(place), ROUND_HALF_EVEN, Context(prec=800))
 
 
 def _power(exponent: int) -> str:

@@ -39,7 +39,7 @@ def render(data: dict[str, Any]) -> str:
     )
     return environment.get_template("template.html").render(
         name=target.get("name") or data["run"]["name"],
-        target=target,
+        description=target.get("description"),
         equation=equation,
         equation_image=equation_image(equation) if equation else None,
         sentence=verdict.get("sentence"),
@@ -53,7 +53,9 @@ def render(data: dict[str, Any]) -> str:
         missing=data["missing"] + exhibits.failed,
         making=_making(data, target, provenance),
         durations=[
-            (STAGES.get(name, name), seconds(spent)) for name, spent in data["seconds"].items() if spent > 0
+            (STAGES.get(name, name), seconds(spent))
+            for name, spent in data["seconds"].items()
+            if spent >= 0.01
         ],
         total=seconds(math.fsum(data["seconds"].values())),
         notes=[*target.get("notes", []), *data["notes"]],

@@ -1,4 +1,4 @@
-"""Code that makes the run, and each of its figures, again."""
+"""Code that draws the figures of a run again."""
 
 from __future__ import annotations
 
@@ -6,22 +6,29 @@ from typing import Any
 
 
 def code(data: dict[str, Any]) -> str:
-    """Python that reads the run folder and draws its maps again."""
+    """Python that reads the run folder, draws its slices and writes its report, run from beside the folder."""
     name = data["run"]["name"]
     lines = [
         "import thalweg as tw",
+        "from thalweg import report",
         "",
         f"run = tw.store.Run.read({name!r})  # the folder that this report is of",
     ]
     for described in data["slices"]:
-        variable, grid = "plane" if len(described["axes"]) == 2 else "line", described["name"]
-        lines.append(f"{variable} = tw.store.dataset(run, {grid!r})")
-        if variable == "line":
-            lines.append("tw.plots.line_slice(line.alpha, line.loss)")
-        else:
-            path = f", path=run.result({f'slice.{grid}'!r})['path']" if described.get("path") else ""
-            lines.append(
-                f"tw.plots.contours(plane.alpha, plane.beta, plane.loss{path}).figure.savefig('{grid}.pdf')"
-            )
-    lines.append(f"tw.report.write({name!r})  # this report")
+        # Readers run this: a name from a file that another program wrote must not become more than a name.
+        if str(described["name"]).isidentifier():
+            lines += _slice(described)
+    lines.append(f"report.write({name!r})  # this report")
     return "\n".join(lines)
+
+
+def _slice(described: dict[str, Any]) -> list[str]:
+    grid = described["name"]
+    read = f"{grid} = tw.store.dataset(run, {grid!r})"
+    if len(described.get("axes", {})) != 2:
+        return [read, f"tw.plots.line_slice({grid}.alpha, {grid}.loss)"]
+    path = f", path=run.result('slice.{grid}')['path']" if described.get("path") else ""
+    return [
+        read,
+        f"tw.plots.contours({grid}.alpha, {grid}.beta, {grid}.loss{path}).figure.savefig('{grid}.pdf')",
+    ]

@@ -137,7 +137,7 @@ def _slice_rows(described: dict[str, Any]) -> Iterator[Row]:
     yield _row("slice.missing", len(losses) - len(usable))
     for key, value in described.get("facts", {}).items():
         yield from _walk(f"slice.facts.{key}", value)
-    if described.get("distances"):
+    if described.get("distances") and "largest_distance" not in described.get("facts", {}):
         yield _row("slice.distance", max(described["distances"]))
 
 

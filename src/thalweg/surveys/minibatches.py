@@ -8,9 +8,10 @@ from typing import Any, cast
 
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from thalweg.objective.batches import Batch, plain
+from thalweg.objective.preserved import preserved_rng
 
 
 def minibatches(data: Any, batch_size: int, seed: int, epoch: int) -> Iterator[Batch]:
@@ -41,6 +42,10 @@ def minibatches(data: Any, batch_size: int, seed: int, epoch: int) -> Iterator[B
 
 def batches_per_epoch(data: Any, batch_size: int) -> int:
     """How many batches `minibatches` makes of `data`."""
+    if isinstance(data, DataLoader) and isinstance(cast("Any", data).dataset, IterableDataset):
+        # Its length is known only after a pass.
+        with preserved_rng():
+            return sum(1 for _ in cast("DataLoader[Any]", data))
     if isinstance(data, (DataLoader, list)):
         return len(cast("list[Any]", data))
     if isinstance(data, Dataset):

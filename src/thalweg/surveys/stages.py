@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -189,7 +189,13 @@ def slice_random(survey: Survey) -> dict[str, Any]:
     """A plane along two random directions; of a two-dimensional surface, all of it."""
     subject = survey.subject
     if isinstance(subject.objective, Surface) and subject.objective.size == 2:
-        plane = axis_plane(subject.objective, domain=subject.objective.domain)
+        domain = subject.objective.domain
+        # Seen from the origin, the plane's coordinates are the surface's own.
+        plane = replace(
+            axis_plane(subject.objective, domain=domain),
+            center=torch.zeros_like(subject.theta),
+            extent=tuple((low, high) for low, high in domain.tolist()),
+        )
         return _slice(survey, "random", "The surface with the path down", plane, subject.path)
     title = f"Plane of two random directions, {_scaling(survey)}"
     return _slice(survey, "random", title, _random(survey, 2))
@@ -265,12 +271,15 @@ def _slice(
         "limits": list(plane.limits),
         "evaluations": math.prod(len(axis) for axis in found.axes.values()),
         "error": found.error,
+        "origin": plane.center.tolist() if plane.kind == "axes" else None,
         "path": None,
         "distances": None,
         "path_loss": None,
     }
     if path is not None:
-        coordinates, distances = plane.project(torch.stack(path))
+        coordinates, distances = plane.path, plane.distances
+        if coordinates is None or distances is None:
+            coordinates, distances = plane.project(torch.stack(path))
         described["path"] = coordinates.tolist()
         described["distances"] = distances.tolist()
         described["path_loss"] = _path_losses(survey, path)

@@ -36,10 +36,14 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class SurveyResult:
-    """A finished survey: its run folder and all its results by name (see docs/run-folder.md)."""
+    """A finished survey: its run folder and all its results by name (see docs/run-folder.md).
+
+    `was_finished` says that the folder held all of them already.
+    """
 
     path: Path
     results: dict[str, Any]
+    was_finished: bool = False
 
     @property
     def verdict(self) -> str:
@@ -86,8 +90,10 @@ def survey(
         )
         identity = subject.identity() | asdict(settings) | {"torch": str(torch.__version__)}
         with Run.open(folder, kind="survey", settings=identity) as run:
+            before = len(run.results())
             _run(run, subject, settings, progress, command)
-            return SurveyResult(folder, run.results())
+            results = run.results()
+            return SurveyResult(folder, results, before == len(results))
 
 
 @contextmanager

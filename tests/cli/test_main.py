@@ -1,0 +1,136 @@
+"""How commands begin and end."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import thalweg as tw
+from cli.conftest import Command
+from thalweg import problems, surfaces, surveys
+from thalweg.cli import main
+from thalweg.cli.main import app
+from thalweg.errors import UnknownName
+
+COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
+
+
+def test_there_are_commands() -> None:
+    assert {"survey", "train", "report", "export", "names"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_has_an_example(thalweg: Command, command: str, flag: str) -> None:
+    found = thalweg(command, flag)
+    assert (found.status, found.err) == (0, "")
+    _, _, examples = found.out.partition("Example")
+    assert f"thalweg {command} " in examples
+    # Every option says what it is for.
+    assert "--help" in found.out
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("-h",)])
+def test_help_of_all(thalweg: Command, arguments: tuple[str, ...]) -> None:
+    found = thalweg(*arguments)
+    assert found.status == (0 if arguments else 2)
+    text = found.out + found.err
+    assert "thalweg survey digits" in text
+    for command in COMMANDS:
+        assert command in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("survey", "booth", "--nope"), "--nope"),
+        (("surve", "booth"), "survey"),
+        (("survey",), "TARGET"),
+        (("survey", "booth", "extra"), "extra"),
+        (("survey", "booth", "--resolution", "many"), "--resolution"),
+        (("survey", "booth", "--threads", "0"), "--threads"),
+        (("survey", "booth", "--seed", "-1"), "--seed"),
+        (("survey", "booth", "--out"), "--out"),
+        (("train", "wine", "--seed", "1.5"), "--seed"),
+        (("export", "run", "--format", "vtk"), "netcdf"),
+        (("report",), "RUN"),
+        (("--nope",), "--nope"),
+    ],
+)
+def test_wrong_usage(thalweg: Command, tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:
+    found = thalweg(*arguments)
+    assert found.status == 2
+    assert found.out == ""
+    assert told in found.err
+    assert "Traceback" not in found.err
+    assert "--debug" not in found.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_version(thalweg: Command) -> None:
+    for arguments in (("--version",), ("--version", "survey")):
+        found = thalweg(*arguments)
+        assert (found.status, found.out, found.err) == (0, f"{tw.__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", ["survey", "train"])
+def test_unknown_target(thalweg: Command, tmp_path: Path, command: str) -> None:
+    line = thalweg(command, "digitz").line
+    assert "target 'digitz'" in line
+    assert "did you mean digits" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--debug", "survey", "digitz"), ("survey", "--debug", "digitz"), ("survey", "digitz", "--debug")]
+)
+def test_debug_lets_the_error_through(monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
+    monkeypatch.setattr(sys, "argv", ["thalweg", *arguments])
+    with pytest.raises(UnknownName):
+        main()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("mat1 and mat2\nshapes: 3 lines\nmore"), "RuntimeError: mat1 and mat2 (unexpected; --debug shows where)"),
+        (AssertionError(), "AssertionError:  (unexpected; --debug shows where)"),
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero (unexpected; --debug shows where)"),
+        (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device (unexpected; --debug shows where)"),
+    ],
+)  # fmt: skip
+def test_unexpected_error_is_one_line(
+    thalweg: Command, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(surveys, "survey", fail)
+    assert thalweg("survey", "booth").line == told
+
+
+@pytest.mark.parametrize("command", ["survey", "train"])
+@pytest.mark.parametrize("json", [(), ("--json",)])
+def test_interruption(
+    thalweg: Command, monkeypatch: pytest.MonkeyPatch, command: str, json: tuple[str, ...]
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(surveys, "survey", interrupted)
+    monkeypatch.setattr(surveys, "train_into", interrupted)
+    found = thalweg(command, "wine", *json)
+    assert found.status == 130
+    assert found.out == ""
+    assert found.err == "thalweg: interrupted: what was measured is kept, and the same command continues\n"
+
+
+def test_names(thalweg: Command) -> None:
+    found = thalweg("names")
+    assert (found.status, found.err) == (0, "")
+    for name in (*problems.names(), *surfaces.names()):
+        assert name in found.out
+    assert thalweg("names", "--json").json == {"problems": problems.names(), "surfaces": surfaces.names()}

@@ -1,0 +1,93 @@
+"""What only a process of its own can show: exit statuses, Ctrl-C, silence in a pipe, the time to start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from thalweg.errors import ThalwegError
+from thalweg.store import Run
+
+COMMAND = [sys.executable, "-m", "thalweg"]
+LONG = ["survey", "himmelblau", "--out", "run", "--resolution", "61"]
+POINTS = 61**2
+
+
+def points() -> int:
+    try:
+        with Run.read("run") as run:
+            return len(run.points("random"))
+    except ThalwegError:
+        return 0
+
+
+def test_interrupted_survey_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    process = subprocess.Popen([*COMMAND, *LONG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not points() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    # Nothing but this one line: no progress in a pipe, no traceback.
+    assert out == ""
+    assert err == "thalweg: interrupted: what was measured is kept, and the same command continues\n"
+    kept = points()
+    assert 0 < kept < POINTS
+
+    again = subprocess.run([*COMMAND, *LONG], capture_output=True, text=True, timeout=120, check=False)
+    assert again.returncode == 0
+    assert again.stderr == ""
+    assert "himmelblau" in again.stdout
+    assert again.stdout.endswith("Report: run/report.html\n")
+    assert Path("run/report.html").is_file()
+    with Run.read("run") as run:
+        assert run.result("verdict") is not None
+        assert len(run.points("random")) == run.evaluations("random") == POINTS
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_failure(tmp_path: Path, debug: bool) -> None:
+    found = subprocess.run(
+        [*COMMAND, "survey", "digitz", *(["--debug"] if debug else [])],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+        check=False,
+    )
+    assert found.returncode == 1
+    assert found.stdout == ""
+    assert "digitz" in found.stderr
+    assert ("Traceback" in found.stderr) is debug
+    if not debug:
+        assert found.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys; from thalweg.cli import main; sys.argv = ['thalweg', 'survey', '--help']\n"
+        "try: main()\nfinally: sys.exit(3 if {'torch', 'numpy', 'sklearn'} & set(sys.modules) else 0)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, timeout=60, check=False)
+    assert found.returncode == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of this kind are POSIX's")
+def test_reader_that_goes_away() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    found = subprocess.run(
+        [*COMMAND, "--help"], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+    )
+    os.close(writing)
+    assert "Traceback" not in found.stderr
+    assert found.returncode in (0, 1)

@@ -1,0 +1,43 @@
+"""The compiled forward pass gives the numbers of the uncompiled one."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from landscape.models import cancer, relu_network
+from thalweg.landscape import random_line
+from thalweg.objective import Objective
+
+COMPILER = next((name for name in ("g++", "clang++", "c++", "cl") if shutil.which(name)), None)
+
+
+@pytest.mark.skipif(COMPILER is None, reason="no C++ compiler, so nothing is compiled")
+def test_compiled_and_uncompiled_passes_agree():
+    x, y = cancer(90)
+    # Batches of one size: another one would be compiled anew.
+    batches = [(x[i : i + 45], y[i : i + 45]) for i in (0, 45)]
+    network = nn.Sequential(*relu_network(), nn.Flatten()).double()
+    objective = Objective(network, F.cross_entropy, batches)
+    line = random_line(objective)
+    points = [line.at([t]) for t in (-1.0, -0.3, 0.0, 0.7)]
+    before = objective.point
+    metrics = ["loss", "accuracy"]
+    with objective.evaluator(metrics, len(points), compile=False) as evaluator:
+        plain = [evaluator(point) for point in points]
+        assert not evaluator.compiled
+    with objective.evaluator(metrics, len(points), compile=True) as evaluator:
+        compiled = [evaluator(point) for point in points]
+        assert evaluator.compiled, objective.notes
+    for one, other in zip(plain, compiled, strict=True):
+        # Sums over 45 samples and up to 30 inputs in another order.
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-13)
+        assert one["accuracy"] == other["accuracy"]
+    assert torch.equal(objective.point, before)
+    # Few points of a small model are not compiled.
+    with objective.evaluator(metrics, 100) as evaluator:
+        assert not evaluator.compiled

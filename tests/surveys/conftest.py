@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from thalweg.surveys import Settings
+
+
+@pytest.fixture(autouse=True, scope="session")
+def single_thread() -> Iterator[None]:
+    # Models this small gain nothing from threads, and threads that wait for a busy core lose much.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def coarse() -> Settings:
+    """As little as a survey can look."""
+    return Settings(resolution=3, line_resolution=5, k=4, probes=2, steps=4)
