@@ -85,7 +85,8 @@ def test_unknown_target(thalweg: Command, tmp_path: Path, command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--debug", "survey", "digitz"), ("survey", "--debug", "digitz"), ("survey", "digitz", "--debug")]
+    "arguments",
+    [("--debug", "survey", "digitz"), ("survey", "--debug", "digitz"), ("survey", "digitz", "--debug")],
 )
 def test_debug_lets_the_error_through(monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
     monkeypatch.setattr(sys, "argv", ["thalweg", *arguments])

@@ -35,7 +35,7 @@ def make():
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the report does not matter: drawing it takes longer than the rest."""
-    monkeypatch.setattr(report, "write", lambda folder, out=None: Path(out or folder / "report.html"))
+    monkeypatch.setattr(report, "write", lambda folder, *_, **__: folder / "report.html")
 
 
 def test_tells_what_it_found_and_where_the_report_is(thalweg: Command, tmp_path: Path) -> None:
@@ -68,7 +68,9 @@ class TestJson:
         # ½Σλx² with λ = 1, 10, 100.
         assert printed["eigenpairs"]["values"] == pytest.approx([100, 10, 1], rel=1e-12)
 
-    @pytest.mark.parametrize("source", [UNDEFINED_IN_PARTS, WITHOUT_ERROR], ids=["undefined", "without error"])
+    @pytest.mark.parametrize(
+        "source", [UNDEFINED_IN_PARTS, WITHOUT_ERROR], ids=["undefined", "without error"]
+    )
     def test_has_null_where_there_is_no_number(self, thalweg: Command, tmp_path: Path, source: str) -> None:
         (tmp_path / "mine.py").write_text(source)
         found = thalweg("survey", "mine.py:make", "--resolution", 5, "--json")
@@ -102,9 +104,15 @@ class TestJson:
         (("wine", "--set", "hidden"), "--set takes NAME=VALUE, got 'hidden'"),
         (("wine", "--set", "=3"), "--set takes NAME=VALUE, got '=3'"),
         (("wine", "--set", "a b=3"), "--set takes NAME=VALUE, got 'a b=3'"),
-        (("wine", "--set", "depth=3"), "problem 'wine': got an unexpected keyword argument 'depth'; it takes hidden"),
+        (
+            ("wine", "--set", "depth=3"),
+            "problem 'wine': got an unexpected keyword argument 'depth'; it takes hidden",
+        ),
         (("quadratic", "--set", "dim=abc"), "dim must be an integer, got 'abc'"),
-        (("quadratic", "--set", "condition_number=0.5"), "condition_number must be a finite number at least 1"),
+        (
+            ("quadratic", "--set", "condition_number=0.5"),
+            "condition_number must be a finite number at least 1",
+        ),
         (("mine.py:make", "--set", "a=1"), "parameters a are for named problems and surfaces"),
         (("absent.py:make",), "there is no file absent.py"),
         (("absent.py",), "must name the function that makes it: absent.py:make"),
@@ -155,7 +163,10 @@ def test_out_in_a_folder_that_cannot_be_written(
             make(path, *arguments, **options)
 
         monkeypatch.setattr(os, "mkdir", refused)
-    assert thalweg("survey", "booth", "--out", "locked/run").line == "locked/run cannot be used: Permission denied"
+    assert (
+        thalweg("survey", "booth", "--out", "locked/run").line
+        == "locked/run cannot be used: Permission denied"
+    )
 
 
 @pytest.mark.usefixtures("no_report")

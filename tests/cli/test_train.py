@@ -119,7 +119,7 @@ class TestReportAndExport:
         import xarray
         from thalweg import report
 
-        monkeypatch.setattr(report, "write", lambda folder: folder / "report.html")
+        monkeypatch.setattr(report, "write", lambda folder, *_, **__: folder / "report.html")
         assert thalweg("survey", "booth", "--resolution", 5, "--out", "s").status == 0
 
         def formula(x, y):

@@ -120,9 +120,7 @@ def case(name: str) -> Case:
     split = 20 if name in ("mlp", "convolutional") else len(x)
     batches = [(x[i], y[i]) for i in (slice(split), slice(split, None)) if len(x[i])]
     exact = dense_hessian(model, lambda output: F.cross_entropy(output, y), x)
-    return Case(
-        Objective(model, F.cross_entropy, batches), exact, torch.linalg.eigvalsh(exact).flip(0)
-    )
+    return Case(Objective(model, F.cross_entropy, batches), exact, torch.linalg.eigvalsh(exact).flip(0))
 
 
 def dense_hessian(model: nn.Module, loss: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

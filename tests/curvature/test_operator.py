@@ -138,7 +138,12 @@ def test_leaving_the_context_frees_what_the_point_holds():
 
 def test_the_context_is_left_after_an_exception_too():
     operator = hessian(case("mlp").objective)
-    with pytest.raises(ZeroDivisionError), operator:
-        operator @ torch.ones(operator.shape[0], dtype=torch.float64)
-        raise ZeroDivisionError
+
+    def interrupted():
+        with operator:
+            operator @ torch.ones(operator.shape[0], dtype=torch.float64)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        interrupted()
     assert not operator.here._kept

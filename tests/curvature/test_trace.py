@@ -173,7 +173,7 @@ def test_the_same_seed_gives_the_same_number():
 def test_bad_arguments():
     operator = SymmetricOperator.of(rotated(SPECTRA["uniform"]))
     bad = [
-        ({"method": "hutch"}, "method must be \"hutch++\" or \"hutchinson\", got 'hutch'"),
+        ({"method": "hutch"}, 'method must be "hutch++" or "hutchinson", got \'hutch\''),
         ({"rtol": -0.1}, "rtol must not be negative, got -0.1"),
         ({"rtol": float("nan")}, "rtol must not be negative, got nan"),
         ({"atol": -1.0}, "atol must not be negative, got -1.0"),

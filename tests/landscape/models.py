@@ -52,9 +52,7 @@ def cancer(count: int = 100) -> tuple[Tensor, Tensor]:
 def relu_network(activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     """30-8-6-2."""
     network = seeded(
-        lambda: nn.Sequential(
-            nn.Linear(30, 8), activation(), nn.Linear(8, 6), activation(), nn.Linear(6, 2)
-        )
+        lambda: nn.Sequential(nn.Linear(30, 8), activation(), nn.Linear(8, 6), activation(), nn.Linear(6, 2))
     )
     assert isinstance(network, nn.Sequential)
     return network

@@ -7,7 +7,6 @@ import shutil
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from landscape.models import cancer, relu_network
 from thalweg.landscape import random_line
@@ -21,8 +20,7 @@ def test_compiled_and_uncompiled_passes_agree():
     x, y = cancer(90)
     # Batches of one size: another one would be compiled anew.
     batches = [(x[i : i + 45], y[i : i + 45]) for i in (0, 45)]
-    network = nn.Sequential(*relu_network(), nn.Flatten()).double()
-    objective = Objective(network, F.cross_entropy, batches)
+    objective = Objective(relu_network(), F.cross_entropy, batches)
     line = random_line(objective)
     points = [line.at([t]) for t in (-1.0, -0.3, 0.0, 0.7)]
     before = objective.point

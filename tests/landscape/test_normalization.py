@@ -23,9 +23,7 @@ def named(objective, vector):
     """The vector as named tensors, split here by the model's own parameters in their order."""
     parameters = dict(objective.model.named_parameters())
     pieces = vector.split([p.numel() for p in parameters.values()])
-    return {
-        name: piece.reshape(p.shape) for (name, p), piece in zip(parameters.items(), pieces, strict=True)
-    }
+    return {name: piece.reshape(p.shape) for (name, p), piece in zip(parameters.items(), pieces, strict=True)}
 
 
 def test_filters_by_hand():

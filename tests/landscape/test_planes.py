@@ -69,7 +69,9 @@ def test_eigen_planes_curve_as_their_eigenvalues_say():
             v = plane.directions[:, axis]
             assert float(v @ here.hvp(v)) == pytest.approx(float(plane.facts[name]), rel=1e-9)
     assert plane.facts["lambda_1"] > plane.facts["lambda_2"]
-    torch.testing.assert_close(plane.directions.T @ plane.directions, torch.eye(2).double(), atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        plane.directions.T @ plane.directions, torch.eye(2).double(), atol=1e-12, rtol=0
+    )
 
 
 def test_eigen_planes_of_known_pairs():
@@ -118,7 +120,9 @@ def test_a_line_through_two_points_ends_in_them():
     torch.testing.assert_close(line.at([1.0]), b, rtol=0, atol=10 * EPS)
     torch.testing.assert_close(line.at([0.5]), (a + b) / 2, rtol=0, atol=10 * EPS)
     # -0.25 to 1.25 in seven points: the second is a, the last but one b.
-    assert line.axes(7, 1.0)["alpha"].tolist() == pytest.approx([-0.25, 0, 0.25, 0.5, 0.75, 1, 1.25], abs=1e-15)
+    assert line.axes(7, 1.0)["alpha"].tolist() == pytest.approx(
+        [-0.25, 0, 0.25, 0.5, 0.75, 1, 1.25], abs=1e-15
+    )
 
 
 def test_points_that_do_not_fit_each_other():

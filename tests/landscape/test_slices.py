@@ -283,9 +283,9 @@ def test_bad_arguments(run):
 def test_a_plane_of_another_objective():
     with pytest.raises(ShapeMismatch, match="theta must have shape"):
         evaluate(classifier(), random_plane(mixed()), 3)
-    narrow = random_plane(Objective(nn.Linear(30, 2), F.cross_entropy, cancer(9)))
+    surface = surfaces.rosenbrock()
     with pytest.raises(ShapeMismatch, match=r"must be torch.float64 like the objective, got torch.float32"):
-        evaluate(Objective(nn.Linear(30, 2).double(), F.cross_entropy, cancer(9)), narrow, 3)
+        evaluate(surface, axis_plane(surface.to(torch.float32)), 3)
 
 
 def test_the_dataset_says_what_it_is(tmp_path):

@@ -45,7 +45,9 @@ def test_principal_directions(count, n, dtype, tolerance):
     assert plane.facts["largest_distance"] == pytest.approx(away.max(), abs=50 * tolerance * scale)
     coordinates, distances = plane.project(points)
     np.testing.assert_allclose(plane.path.numpy(), coordinates.numpy(), rtol=0, atol=50 * tolerance * scale)
-    np.testing.assert_allclose(plane.distances.numpy(), distances.numpy(), rtol=0, atol=50 * tolerance * scale)
+    np.testing.assert_allclose(
+        plane.distances.numpy(), distances.numpy(), rtol=0, atol=50 * tolerance * scale
+    )
     gram = plane.directions.T @ plane.directions
     assert float((gram - torch.eye(2)).abs().max()) < 10 * tolerance
     assert torch.equal(plane.center, points[-1])

@@ -40,7 +40,10 @@ CONSTRUCTION = [
     ({"model": lambda: F.relu}, "model must be a torch.nn.Module, got function"),
     ({"model": lambda: None}, "model must be a torch.nn.Module, got NoneType"),
     ({"model": complex_model}, "parameter 1.weight is torch.complex64: only real floating-point ones"),
-    ({"parameters": "layers.*"}, r"parameters='layers.\*' selects none of the 4 trainable ones \(0.weight, 0.bias"),
+    (
+        {"parameters": "layers.*"},
+        r"parameters='layers.\*' selects none of the 4 trainable ones \(0.weight, 0.bias",
+    ),
     ({"parameters": ["a", "b"]}, r"parameters=\['a', 'b'\] selects none"),
     ({"parameters": []}, r"parameters=\[\] selects none"),
     ({"parameters": lambda name, p: False}, "parameters=<function .* selects none"),
@@ -106,7 +109,10 @@ VECTORS = [
     (torch.zeros(3, N, dtype=torch.float64), rf"NAME must have shape .*, got \(3, {N}\)"),
     (torch.zeros(N, 2, 2, dtype=torch.float64), rf"NAME must have shape .*, got \({N}, 2, 2\)"),
     (torch.tensor(0.0, dtype=torch.float64), r"NAME must have shape .*, got \(\)"),
-    (GOOD.float(), r"NAME must be torch.float64 like the objective, got torch.float32: pass NAME.to\(torch.float64\)"),
+    (
+        GOOD.float(),
+        r"NAME must be torch.float64 like the objective, got torch.float32: pass NAME.to\(torch.float64\)",
+    ),
     (GOOD.long(), "NAME must be torch.float64 like the objective, got torch.int64"),
     (GOOD.to("meta"), "NAME must be on cpu like the objective, got meta"),
     (GOOD.numpy(), "NAME must be a torch tensor, got ndarray"),
@@ -161,7 +167,9 @@ def test_second_derivatives_in_half_precision_are_refused(dtype):
 
 def test_gauss_newton_of_a_written_loss_needs_outputs():
     objective = Objective(mlp(), data=[(X, Y)], batch_loss=lambda model, batch: F.cross_entropy(model(X), Y))
-    with pytest.raises(InvalidArgument, match=r"with batch_loss pass outputs=g .* returns \(output, target\)"):
+    with pytest.raises(
+        InvalidArgument, match=r"with batch_loss pass outputs=g .* returns \(output, target\)"
+    ):
         objective.ggnvp(objective.point)
     with pytest.raises(InvalidArgument, match="pass outputs=g"):
         objective.at().values(["accuracy"])
@@ -169,7 +177,10 @@ def test_gauss_newton_of_a_written_loss_needs_outputs():
 
 def test_unknown_metrics():
     objective = Objective(mlp(), F.cross_entropy, (X, Y))
-    for metrics, message in ((["loss", "auc"], "metrics: 'auc' is none of loss, accuracy"), ([], r"metrics: \[\]")):
+    for metrics, message in (
+        (["loss", "auc"], "metrics: 'auc' is none of loss, accuracy"),
+        ([], r"metrics: \[\]"),
+    ):
         with pytest.raises(InvalidArgument, match=message):
             objective.at().values(metrics)
         with pytest.raises(InvalidArgument, match=message), objective.evaluator(metrics):
@@ -179,7 +190,10 @@ def test_unknown_metrics():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("0.bias"), r"checkpoint lacks 1 of 4 parameters \(0.bias\); it holds 0.weight, 2.weight"),
+        (
+            lambda s: s.pop("0.bias"),
+            r"checkpoint lacks 1 of 4 parameters \(0.bias\); it holds 0.weight, 2.weight",
+        ),
         (lambda s: s.clear(), r"checkpoint lacks 4 of 4 parameters \(0.weight, 0.bias, 2.weight, 2.bias\)"),
         (
             lambda s: s.update({"2.bias": torch.zeros(7)}),

@@ -125,7 +125,12 @@ def test_several_inputs_and_nested_ones():
 
     model, z = seeded(Two()), normal(N, 2, seed=4)
     dense = Dense(model, lambda model: F.cross_entropy(model(X, z), Y), displaced(model))
-    for data in ((X, z, Y), ((X, z), Y), [((X[:7], z[:7]), Y[:7]), ((X[7:], z[7:]), Y[7:])], ({"a": X, "b": z}, Y)):
+    for data in (
+        (X, z, Y),
+        ((X, z), Y),
+        [((X[:7], z[:7]), Y[:7]), ((X[7:], z[7:]), Y[7:])],
+        ({"a": X, "b": z}, Y),
+    ):
         objective = Objective(model, F.cross_entropy, data, microbatch=3)
         assert_same(objective.gradient(dense.theta), dense.gradient)
 
@@ -180,7 +185,9 @@ RANDOM = {
     "augmentation": Augmented,
     "augmentation by numpy": AugmentedByNumpy,
     "augmentation in a loader": lambda: DataLoader(Augmented(), batch_size=4, shuffle=True),
-    "weighted sampler": lambda: DataLoader(Pairs(), batch_size=8, sampler=WeightedRandomSampler([1.0] * N, N)),
+    "weighted sampler": lambda: DataLoader(
+        Pairs(), batch_size=8, sampler=WeightedRandomSampler([1.0] * N, N)
+    ),
     "weighted sampler that drops": lambda: DataLoader(
         Pairs(), batch_size=8, sampler=WeightedRandomSampler([1.0] * N, N), drop_last=True
     ),
@@ -195,7 +202,9 @@ RANDOM = {
 def test_data_that_change_at_each_pass_are_named(form, memory_budget):
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002
-    with pytest.raises(StochasticObjective, match="data: the loader gives other batches at each pass") as raised:
+    with pytest.raises(
+        StochasticObjective, match="data: the loader gives other batches at each pass"
+    ) as raised:
         Objective(mlp(), F.cross_entropy, RANDOM[form](), memory_budget=memory_budget)
     assert "\n" not in str(raised.value)
     assert "list(loader)" in str(raised.value)
@@ -219,13 +228,20 @@ def test_data_stay_as_they_were():
     data = [(X.float(), Y.clone()), (X[:3].float(), Y[:3])]
     before = copy.deepcopy(data)
     Objective(mlp(), F.cross_entropy, data, microbatch=2).hvp(Objective(mlp(), F.cross_entropy, data).point)
-    assert all(torch.equal(a, b) for old, new in zip(before, data, strict=True) for a, b in zip(old, new, strict=True))
+    assert all(
+        torch.equal(a, b)
+        for old, new in zip(before, data, strict=True)
+        for a, b in zip(old, new, strict=True)
+    )
     assert data[0][0].dtype == torch.float32
 
 
 def test_count_weighs_batches():
     # Two batches whose means average 5 and 1 terms, whatever their number of samples.
-    batches = [{"x": X[:4], "y": Y[:4], "terms": torch.tensor([5])}, {"x": X[4:], "y": Y[4:], "terms": torch.tensor([1])}]
+    batches = [
+        {"x": X[:4], "y": Y[:4], "terms": torch.tensor([5])},
+        {"x": X[4:], "y": Y[4:], "terms": torch.tensor([1])},
+    ]
 
     def loss(model, batch):
         return F.cross_entropy(model(batch["x"]), batch["y"])

@@ -57,9 +57,7 @@ def dense():
 @pytest.mark.parametrize("memory_budget", [None, 0])
 @pytest.mark.parametrize("product", ["hvp", "ggnvp"])
 def test_once_differentiable_functions(dense, product, memory_budget):
-    objective = Objective(
-        seeded(Once()), F.cross_entropy, (X, Y), batch_size=4, memory_budget=memory_budget
-    )
+    objective = Objective(seeded(Once()), F.cross_entropy, (X, Y), batch_size=4, memory_budget=memory_budget)
     matrix = dense.hessian if product == "hvp" else dense.gauss_newton()
     v = normal(objective.size, 2, seed=3)
     with objective.at(dense.theta) as here:

@@ -58,7 +58,11 @@ LOSSES = {
     "MSELoss sum": (nn.MSELoss(reduction="sum"), REAL, total_over_samples(nn.MSELoss(reduction="sum"))),
     "MSELoss none": (nn.MSELoss(reduction="none"), REAL, nn.MSELoss()),
     "mse_loss": (F.mse_loss, REAL, None),
-    "one loss per sample": (lambda z, y: (z - y).square().sum(1), REAL, lambda z, y: (z - y).square().sum() / N),
+    "one loss per sample": (
+        lambda z, y: (z - y).square().sum(1),
+        REAL,
+        lambda z, y: (z - y).square().sum() / N,
+    ),
     "BCEWithLogitsLoss": (nn.BCEWithLogitsLoss(pos_weight=WEIGHTS), BITS, None),
     "binary_cross_entropy_with_logits": (F.binary_cross_entropy_with_logits, BITS, None),
     "partial": (functools.partial(F.cross_entropy, label_smoothing=0.2), CLASSES, None),
@@ -99,10 +103,17 @@ def test_class_weights_of_dict_batches_are_read_from_their_labels():
     objective = Objective(model, loss, data, outputs=outputs("labels"), batch_size=4)
     assert_same(objective.loss(), loss(model(X), CLASSES).detach())
     data = {"x": X, "y": CLASSES}
-    with pytest.raises(InvalidArgument, match='count: class weights .* last element of a batch or its "labels"'):
+    with pytest.raises(
+        InvalidArgument, match='count: class weights .* last element of a batch or its "labels"'
+    ):
         Objective(model, loss, data, outputs=outputs("y"))
     objective = Objective(
-        model, loss, data, outputs=outputs("y"), batch_size=4, count=lambda batch: float(WEIGHTS[batch["y"]].sum())
+        model,
+        loss,
+        data,
+        outputs=outputs("y"),
+        batch_size=4,
+        count=lambda batch: float(WEIGHTS[batch["y"]].sum()),
     )
     assert_same(objective.loss(), loss(model(X), CLASSES).detach())
     # Without weights samples are counted.
@@ -169,7 +180,10 @@ def test_logits_of_a_structured_output_are_the_output():
             return {"logits": self.body(x), "hidden": x}
 
     model = Structured()
-    assert_same(Objective(model, F.cross_entropy, (X, CLASSES)).loss(), F.cross_entropy(model.body(X), CLASSES).detach())
+    assert_same(
+        Objective(model, F.cross_entropy, (X, CLASSES)).loss(),
+        F.cross_entropy(model.body(X), CLASSES).detach(),
+    )
 
 
 @pytest.mark.parametrize(
@@ -177,8 +191,16 @@ def test_logits_of_a_structured_output_are_the_output():
     [
         (mlp, {"loss_fn": lambda z, y: 3.0}, "loss_fn must return a tensor, got float"),
         (mlp, {"batch_loss": lambda model, batch: None}, "batch_loss must return a tensor, got NoneType"),
-        (mlp, {"data": [X], "loss_fn": F.mse_loss}, r"loss_fn needs batches \(inputs, target\), got a Tensor"),
-        (mlp, {"data": {"x": X}, "loss_fn": F.mse_loss}, "loss_fn needs batches .* got a dict: use batch_loss=f"),
+        (
+            mlp,
+            {"data": [X], "loss_fn": F.mse_loss},
+            r"loss_fn needs batches \(inputs, target\), got a Tensor",
+        ),
+        (
+            mlp,
+            {"data": {"x": X}, "loss_fn": F.mse_loss},
+            "loss_fn needs batches .* got a dict: use batch_loss=f",
+        ),
         (mlp, {}, r"without loss_fn and batch_loss, batches must be dicts that model\(\*\*batch\) takes"),
         (nn.LSTM, {"loss_fn": F.mse_loss}, "model returned tuple, not a tensor or an object with .logits"),
     ],

@@ -74,7 +74,9 @@ def test_microbatches_change_nothing(quantity, microbatch):
     assert split.batches.largest == min(microbatch, 8)
 
 
-@pytest.mark.parametrize("name", ["gru", "own loss, outputs", "batch_loss, outputs", "batch-norm recalibrate"])
+@pytest.mark.parametrize(
+    "name", ["gru", "own loss, outputs", "batch_loss, outputs", "batch-norm recalibrate"]
+)
 def test_microbatches_of_every_kind_of_batch(name):
     case = ZOO[name]()
     whole = Objective(case.model, **case.arguments)
@@ -128,7 +130,9 @@ def test_the_evaluator_goes_on_when_memory_shrinks():
 @pytest.mark.parametrize("quantity", QUANTITIES)
 def test_one_sample_that_does_not_fit(quantity):
     objective = make(limit=0)
-    with pytest.raises(OutOfMemory, match="memory ran out with 1 samples at once, and one sample does not fit") as e:
+    with pytest.raises(
+        OutOfMemory, match="memory ran out with 1 samples at once, and one sample does not fit"
+    ) as e:
         QUANTITIES[quantity](objective, objective.point)
     assert isinstance(e.value, (ThalwegError, MemoryError))
     assert "\n" not in str(e.value)
@@ -138,7 +142,9 @@ def test_one_sample_that_does_not_fit(quantity):
 @pytest.mark.parametrize("batchnorm", ["batch", "recalibrate"])
 def test_batch_statistics_need_whole_batches(batchnorm):
     objective = make(limit=4, batchnorm=batchnorm, batch_size=6)
-    with pytest.raises(OutOfMemory, match=f'6 samples at once, and batchnorm="{batchnorm}" needs whole batches'):
+    with pytest.raises(
+        OutOfMemory, match=f'6 samples at once, and batchnorm="{batchnorm}" needs whole batches'
+    ):
         objective.at().gradient()
     for size in (1, 5):
         message = 'microbatch cannot be used with batchnorm="batch"'

@@ -220,10 +220,14 @@ def test_parameters_of_two_precisions_make_a_vector_of_the_wider():
     before = [p.detach().clone() for p in case.model.parameters()]
     objective.set_point(objective.point)
     assert all(torch.equal(a, b) for a, b in zip(before, case.model.parameters(), strict=True))
-    assert [t.dtype for t in objective.state(objective.point).values()] == [torch.float32] * 2 + [torch.float64] * 2
+    assert [t.dtype for t in objective.state(objective.point).values()] == [torch.float32] * 2 + [
+        torch.float64
+    ] * 2
     x, y = case.arguments["data"]
     loss = nn.functional.cross_entropy(case.model(x), y)
-    gradient = torch.cat([g.double().flatten() for g in torch.autograd.grad(loss, list(case.model.parameters()))])
+    gradient = torch.cat(
+        [g.double().flatten() for g in torch.autograd.grad(loss, list(case.model.parameters()))]
+    )
     # float32 gradients of batches of 4 and 1 are rounded before they are added: a few eps of float32.
     torch.testing.assert_close(objective.gradient(), gradient, rtol=1e-5, atol=1e-6)
 

@@ -66,8 +66,12 @@ def snapshot(model):
     """All that a caller could notice, the identity of each tensor included."""
     with torch.inference_mode(False):
         return {
-            "parameters": [(n, id(p), p.requires_grad, p.detach().clone()) for n, p in model.named_parameters()],
-            "gradients": [p.grad if p.grad is None else (id(p.grad), p.grad.clone()) for p in model.parameters()],
+            "parameters": [
+                (n, id(p), p.requires_grad, p.detach().clone()) for n, p in model.named_parameters()
+            ],
+            "gradients": [
+                p.grad if p.grad is None else (id(p.grad), p.grad.clone()) for p in model.parameters()
+            ],
             "buffers": [(n, id(b), b.clone()) for n, b in model.named_buffers()],
             "state": list(model.state_dict()),
             "modes": [(n, m.training) for n, m in model.named_modules()],
@@ -145,7 +149,13 @@ def test_construction_leaves_no_trace(model):
     shuffled = DataLoader(TensorDataset(X, Y), batch_size=3, shuffle=True, generator=torch.Generator())
     state = shuffled.generator.get_state()
     before = snapshot(model)
-    for data in ((X, Y), [(X, Y)], TensorDataset(X, Y), shuffled, DataLoader(TensorDataset(X, Y), shuffle=True)):
+    for data in (
+        (X, Y),
+        [(X, Y)],
+        TensorDataset(X, Y),
+        shuffled,
+        DataLoader(TensorDataset(X, Y), shuffle=True),
+    ):
         objective = Objective(model, F.cross_entropy, data, memory_budget=0)
         assert_unchanged(before, snapshot(model))
         objective.loss()

@@ -58,7 +58,10 @@ def linear():
             lambda: nn.Sequential(linear(), nn.Sequential(linear(), nn.Sequential(Noise())), linear()),
             r": 1\.1\.0 \(Noise\) draws",
         ),
-        (lambda: nn.Sequential(AlwaysDropout(), linear(), Noise()), r": 0 \(AlwaysDropout\), 2 \(Noise\) draws"),
+        (
+            lambda: nn.Sequential(AlwaysDropout(), linear(), Noise()),
+            r": 0 \(AlwaysDropout\), 2 \(Noise\) draws",
+        ),
         (Root, r": Root \(Root\) draws"),
         (lambda: nn.Sequential(linear(), NumpyNoise()), ": the model or its loss draws"),
     ],
@@ -83,7 +86,9 @@ def test_the_module_is_named(model, named, call):
 
 
 def test_a_loss_that_draws():
-    objective = Objective(nn.Linear(4, 3).double(), lambda z, y: F.cross_entropy(z + torch.rand(3), y), (X, Y))
+    objective = Objective(
+        nn.Linear(4, 3).double(), lambda z, y: F.cross_entropy(z + torch.rand(3), y), (X, Y)
+    )
     with pytest.raises(StochasticObjective, match="the model or its loss draws random numbers"):
         objective.loss()
 

@@ -199,9 +199,7 @@ class Case:
         )
 
 
-def supervised(
-    model: nn.Module, x: Tensor, y: Tensor, loss: Any = F.cross_entropy, **options: Any
-) -> Case:
+def supervised(model: nn.Module, x: Tensor, y: Tensor, loss: Any = F.cross_entropy, **options: Any) -> Case:
     """A case of (x, y) that the oracle sees as one batch of all samples."""
     names, prepare = options.pop("names", None), options.pop("prepare", None)
     return Case(

@@ -11,6 +11,7 @@ from torch import Tensor
 from thalweg.curvature.eigenpairs import Eigenpairs, eigenpairs
 from thalweg.curvature.operator import hessian
 from thalweg.errors import InvalidArgument
+from thalweg.numbers import number
 from thalweg.objective import AbstractObjective
 
 Kind: TypeAlias = Literal["minimum", "maximum", "saddle", "undetermined", "not critical"]
@@ -48,11 +49,11 @@ class Classification:
         index = f"index {bound}{self.index} ({spread})"
         if self.kind == "not critical":
             return (
-                f"not critical: gradient norm {self.gradient_norm:.3g} against a tolerance of "
-                f"{self.gradient_tolerance:.3g}; the Hessian there has {index}"
+                f"not critical: gradient norm {number(self.gradient_norm, 2)} against a tolerance of "
+                f"{number(self.gradient_tolerance, 2)}; the Hessian there has {index}"
             )
         if self.kind == "undetermined":
-            return f"undetermined: {self.near_zero} eigenvalues within error ({self.error:.2g}) of zero"
+            return f"undetermined: {self.near_zero} eigenvalues within error ({number(self.error, 2)}) of zero"
         return f"{self.kind}, {index}" if self.kind == "saddle" else self.kind
 
 

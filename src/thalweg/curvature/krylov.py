@@ -32,7 +32,8 @@ def lanczos(operator: SymmetricOperator, start: Tensor, steps: int, *, reorthogo
     """`steps` Lanczos steps from `start` (n,), fewer when an invariant subspace is exhausted.
 
     With re-orthogonalization `steps` vectors are held and three more; without it those three, besides the start,
-    and converged Ritz values repeat as ghosts while their weights still add up to the right measure (Golub & Meurant 2010, ch. 4).
+    and converged Ritz values repeat as ghosts while their weights still add up to the right measure
+    (Golub & Meurant 2010, ch. 4).
     """
     diagonal: list[float] = []
     off_diagonal: list[float] = []

@@ -164,11 +164,13 @@ def eigen_plane(
 
 
 def axis_plane(obj: AbstractObjective, axes: tuple[int, int] = (0, 1), domain: Tensor | None = None) -> Plane:
-    """The plane of two coordinates of θ through the point; for two-dimensional surfaces the whole of them.
+    """The plane of two coordinates of θ, the others as at the point; its coordinates are θ's own.
 
     Parameters
     ----------
     domain: (n, 2) lowest and highest value of each coordinate; one unit around the point when None.
+
+    Raises InvalidArgument for an axis that is not there.
     """
     center = obj.point
     for axis in axes:
@@ -178,12 +180,9 @@ def axis_plane(obj: AbstractObjective, axes: tuple[int, int] = (0, 1), domain: T
         raise InvalidArgument(f"axes must be two different ones, got {axes[0]} twice")
     directions = torch.zeros(obj.size, 2, dtype=obj.dtype, device=obj.device)
     directions[axes[0], 0] = directions[axes[1], 1] = 1
-    if domain is None:
-        extent = ((-1.0, 1.0), (-1.0, 1.0))
-    else:
-        low = [float(domain[axis, 0] - center[axis]) for axis in axes]
-        high = [float(domain[axis, 1] - center[axis]) for axis in axes]
-        extent = ((low[0], high[0]), (low[1], high[1]))
+    box = torch.stack([center - 1, center + 1], dim=1) if domain is None else domain
+    extent = tuple((float(box[axis, 0]), float(box[axis, 1])) for axis in axes)
+    center[list(axes)] = 0
     limits = () if obj.size == 2 else (_shadow(obj, 2),)
     return Plane(center, directions, extent, "axes", tuple(f"x[{axis}]" for axis in axes), {}, limits)
 

@@ -56,7 +56,7 @@ class ModelHere(Here):
     def loss(self) -> Tensor:
         """Mean loss over the data at θ, shape ()."""
         if self._loss is None:
-            self._loss = self._sum(lambda _, batch: self._batch_loss(batch)(self.theta), derivatives=False)
+            self._loss = self._sum(self._full_loss, derivatives=False)
         return self._loss.clone()
 
     def gradient(self) -> Tensor:
@@ -120,6 +120,11 @@ class ModelHere(Here):
             ),
             derivatives=False,
         )
+
+    def _full_loss(self, _: int, batch: Batch) -> Tensor:
+        # A model that computes in half precision by itself has a loss in it: what is summed keeps the digits of θ.
+        loss = self._batch_loss(batch)(self.theta)
+        return loss.to(torch.promote_types(loss.dtype, self.theta.dtype))
 
     def _batch_loss(self, batch: Batch) -> Loss:
         statistics = self._batchnorm_statistics()

@@ -22,7 +22,7 @@ def identity(value: Any, without: Set[int] = frozenset()) -> Iterator[bytes]:
     """What tells a loss from another one: names, code, options and tensors, without those whose id is in `without`.
 
     A module is its printed form, its options and its tensors; a function its bytecode, defaults and the plain
-    values and functions that it closes over. Of anything else only the type counts.
+    values and functions that it closes over; any other object its type, plain options and tensors.
     """
     if isinstance(value, Tensor):
         if id(value) not in without:
@@ -63,3 +63,6 @@ def identity(value: Any, without: Set[int] = frozenset()) -> Iterator[bytes]:
         yield repr(value).encode()
     else:
         yield getattr(value, "__qualname__", type(value).__qualname__).encode()
+        options = getattr(value, "__dict__", {}) if not isinstance(value, type) else {}
+        plain = {name: option for name, option in options.items() if isinstance(option, (*_PLAIN, Tensor))}
+        yield from identity(plain, without)

@@ -97,8 +97,8 @@ def measure(here: ModelHere, metrics: Sequence[str]) -> dict[str, Measurement]:
     found = values(here, metrics)
     if "accuracy" in found:
         errors["accuracy"] = _share_error(found["accuracy"], samples)
-    if "loss" in found and (spread := _sample_spread(here)) is not None:
-        errors["loss"] = math.sqrt(spread / max(samples - 1, 1))
+    if "loss" in found and (spread := _sample_spread(here, found["loss"])) is not None:
+        errors["loss"] = math.sqrt(spread / (samples - 1)) if samples > 1 else math.nan
     return {name: Measurement(value, errors[name], samples) for name, value in found.items()}
 
 
@@ -111,7 +111,7 @@ def _share_error(share: float, samples: int) -> float:
     return math.sqrt(adjusted * (1 - adjusted) / (samples + 1))
 
 
-def _sample_spread(here: ModelHere) -> float | None:
+def _sample_spread(here: ModelHere, loss: float) -> float | None:
     """Variance of the samples' losses over the data, or None where the loss does not split into samples."""
     count = here.objective.batches.count
     if here.objective.module.loss_fn is None:
@@ -129,7 +129,8 @@ def _sample_spread(here: ModelHere) -> float | None:
         mean, square = here.sum(moments).tolist()
     except (_DoesNotSplit, RuntimeError, ValueError, IndexError, TypeError):
         return None
-    return max(square - mean**2, 0.0)
+    # A loss that compares samples with each other is not the mean of what it gives for each alone.
+    return max(square - mean**2, 0.0) if math.isclose(mean, loss, rel_tol=1e-3) else None
 
 
 class _DoesNotSplit(Exception):

@@ -2,7 +2,7 @@
 
 from thalweg.report.data import collect
 from thalweg.report.document import write
-from thalweg.report.numbers import number, with_error
+from thalweg.numbers import number, with_error
 from thalweg.report.page import render
 
 __all__ = ["collect", "number", "render", "with_error", "write"]

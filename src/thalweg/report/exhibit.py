@@ -10,7 +10,7 @@ from typing import Any
 
 from thalweg.report.image import Image
 from thalweg.report.meanings import meaning_of
-from thalweg.report.numbers import number, with_error
+from thalweg.numbers import number, with_error
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from thalweg.report.equation import equation_image
 from thalweg.report.exhibit import text_of
 from thalweg.report.exhibits import draw
 from thalweg.report.highlights import curvature_summary, tiles
-from thalweg.report.numbers import seconds
+from thalweg.numbers import seconds
 from thalweg.report.reproduce import code
 from thalweg.report.table import groups
 

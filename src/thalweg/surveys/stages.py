@@ -272,6 +272,7 @@ def _slice(
         "evaluations": math.prod(len(axis) for axis in found.axes.values()),
         "error": found.error,
         "origin": plane.center.tolist() if plane.kind == "axes" else None,
+        "origin": plane.at([0.0] * plane.dim).tolist() if plane.kind == "axes" else None,
         "path": None,
         "distances": None,
         "path_loss": None,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from thalweg.numbers import number, with_error
+
 
 def verdict(results: dict[str, Any]) -> dict[str, Any]:
     """One sentence on the point and its surroundings, and the findings behind it, from the other results."""
@@ -22,20 +24,20 @@ def _reached(results: dict[str, Any]) -> str:
     best = quality.get("test") or quality["train"]
     split = "test" if "test" in quality else "training"
     if target["kind"] == "surface":
-        return f"{name} has the loss {best['loss']['value']:.4g} where its descent ended"
+        return f"{name} has the loss {number(best['loss']['value'])} where its descent ended"
     if "accuracy" in best:
         share = best["accuracy"]
         return f"{name} classifies {share['value']:.1%} ± {share['stderr']:.1%} of the {split} data correctly"
     value, stderr = best["loss"]["value"], best["loss"]["stderr"]
     # A loss that does not split into samples has no standard error.
-    error = "" if math.isnan(stderr) else f" ± {stderr:.2g}"
-    return f"{name} has a {split} loss of {value:.4g}{error}"
+    loss = number(value) if math.isnan(stderr) else with_error(value, stderr)
+    return f"{name} has a {split} loss of {loss}"
 
 
 def _shape(results: dict[str, Any]) -> str:
     kind = results["classification"]
     if kind["kind"] == "not critical":
-        slope = f"its gradient is not zero (norm {kind['gradient_norm']:.2g})"
+        slope = f"its gradient is not zero (norm {number(kind['gradient_norm'], 2)})"
         if not kind["index"]:
             return f"it is not at a critical point, for {slope}"
         return f"it is still on its way down, for {slope} and {_directions(kind)} downward"
@@ -60,10 +62,10 @@ def _rate(results: dict[str, Any]) -> str:
     steps = {"sgd": "gradient descent", "momentum": "momentum", "nesterov": "Nesterov's method"}[
         edge["optimizer"]
     ]
-    limit = f"full-batch {steps} is stable here up to a rate of {edge['rate']:.3g}"
+    limit = f"full-batch {steps} is stable here up to a rate of {number(edge['rate'], 3)}"
     if edge["used"] is None:
         return limit
-    return f"{limit}, and {edge['used']:g} was used ({edge['ratio']:.2g} of it)"
+    return f"{limit}, and {edge['used']:g} was used ({number(edge['ratio'], 2)} of it)"
 
 
 def _findings(results: dict[str, Any]) -> list[str]:
@@ -75,15 +77,15 @@ def _findings(results: dict[str, Any]) -> list[str]:
         error = math.hypot(train["stderr"], test["stderr"])
         if gap > 2 * error:
             found.append(
-                f"The test loss is {gap:.3g} ± {error:.2g} above the training loss: "
+                f"The test loss is {with_error(gap, error)} above the training loss: "
                 "some of the fit does not carry over."
             )
         elif error == error:
             found.append(
-                f"Training and test loss agree within their errors (difference {gap:.2g} ± {error:.2g})."
+                f"Training and test loss agree within their errors (difference {with_error(gap, error)})."
             )
     top, bottom = values[0], values[-1]
-    found.append(f"The curvature ranges from {bottom:.3g} to {top:.3g} along the directions measured.")
+    found.append(f"The curvature ranges from {number(bottom, 3)} to {number(top, 3)} along the directions measured.")
     if bottom < 0 < top:
         found.append(f"The steepest downward curvature is {-bottom / top:.1%} of the steepest upward one.")
     share = results["density"]["fraction_negative"]
