@@ -97,12 +97,12 @@ def test_debug_lets_the_error_through(monkeypatch: pytest.MonkeyPatch, arguments
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (RuntimeError("mat1 and mat2\nshapes: 3 lines\nmore"), "RuntimeError: mat1 and mat2 (unexpected; --debug shows where)"),
-        (AssertionError(), "AssertionError:  (unexpected; --debug shows where)"),
-        (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero (unexpected; --debug shows where)"),
-        (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device (unexpected; --debug shows where)"),
+        (RuntimeError("mat1 and mat2\nshapes: 3 lines\nmore"), "RuntimeError: mat1 and mat2"),
+        (AssertionError(), "AssertionError: "),
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero"),
+        (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
     ],
-)  # fmt: skip
+)
 def test_unexpected_error_is_one_line(
     thalweg: Command, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
 ) -> None:
@@ -110,7 +110,7 @@ def test_unexpected_error_is_one_line(
         raise error
 
     monkeypatch.setattr(surveys, "survey", fail)
-    assert thalweg("survey", "booth").line == told
+    assert thalweg("survey", "booth").line == f"{told} (unexpected; --debug shows where)"
 
 
 @pytest.mark.parametrize("command", ["survey", "train"])

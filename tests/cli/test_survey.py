@@ -9,7 +9,9 @@ import pytest
 
 from cli.conftest import Command
 from thalweg import report, surfaces, surveys
+from thalweg.cli.arguments import training
 from thalweg.store import Run
+from thalweg.surveys import resolve
 
 UNDEFINED_IN_PARTS = """
 import thalweg as tw
@@ -187,16 +189,22 @@ def test_set_reads_python_literals_and_text(thalweg: Command) -> None:
     assert found["training"]["optimizer"] == "momentum"
 
 
-@pytest.mark.usefixtures("no_report")
-def test_momentum_is_given_to_optimizers_that_need_it(thalweg: Command) -> None:
-    found = thalweg(
-        "survey", "recurrent", "--set", "samples=20", "--set", "steps=3", "--epochs", 1, "--resolution", 3,
-        "-k", 2, "--probes", 2, "--optimizer", "nesterov", "--json",
-    ).json  # fmt: skip
-    assert found["training"]["momentum"] == 0.9
-    # (2 + 2α)/((1 + 2α)λ) with α = 0.9.
-    edge = found["stability"]
-    assert edge["rate"] == pytest.approx(3.8 / 2.8 / edge["lambda_max"], rel=1e-12)
+@pytest.mark.parametrize(
+    ("given", "momentum"),
+    [
+        ({"optimizer": "nesterov"}, 0.9),
+        ({"optimizer": "nesterov", "momentum": 0.5}, 0.5),
+        ({"optimizer": "sgd"}, 0.0),
+    ],
+)
+def test_momentum_is_given_to_optimizers_that_need_it(given: dict[str, Any], momentum: float) -> None:
+    chosen = training("recurrent", given, {"samples": 20, "steps": 3})
+    assert chosen is not None
+    assert (chosen.optimizer, chosen.momentum) == (given["optimizer"], momentum)
+    own = resolve("recurrent", samples=20, steps=3).problem
+    assert own is not None
+    assert (chosen.epochs, chosen.batch_size) == (own.training.epochs, own.training.batch_size)
+    assert training("recurrent", {"lr": None}, {}) is None
 
 
 def test_threads(thalweg: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,8 +225,9 @@ class TestPlan:
         planned = found.json
         assert set(planned) == {"stages", "seconds", "memory"}
         stages = {stage["name"]: stage for stage in planned["stages"]}
-        maps = 1 if target == "booth" else 3
-        assert stages["slices"]["count"] == 101 + maps * 41**2
+        # A line, and one map of the whole surface or three planes through the weights.
+        points = {"booth": 101 + 101**2, "wine": 101 + 3 * 41**2}[target]
+        assert stages["slices"]["count"] == points
         assert planned["seconds"] == pytest.approx(sum(stage["seconds"] for stage in planned["stages"]))
         assert list(tmp_path.iterdir()) == []
 

@@ -117,6 +117,7 @@ class TestReportAndExport:
 
     def test_export_of_a_survey(self, thalweg: Command, monkeypatch: pytest.MonkeyPatch) -> None:
         import xarray
+
         from thalweg import report
 
         monkeypatch.setattr(report, "write", lambda folder, *_, **__: folder / "report.html")

@@ -28,7 +28,7 @@ class Counted:
         self.surface = surfaces.Surface("holes", self.loss, [0.5, 0.5])
 
     def loss(self, x):
-        self.points += 1
+        self.points += x[0].numel()
         value = (x**2).sum(0)
         value = torch.where(x[1] > 1, torch.inf, value)
         return torch.where(x[0] > 1, torch.nan, value)
@@ -150,7 +150,7 @@ def interrupted_after(points):
     return progress
 
 
-def test_an_interrupted_slice_goes_on_where_it_stopped(tmp_path):
+def test_an_interrupted_slice_of_a_surface_goes_on_at_the_next_row(tmp_path):
     counted = Counted()
     plane = axis_plane(counted.surface)
     whole = evaluate(counted.surface, plane, 5)
@@ -159,14 +159,31 @@ def test_an_interrupted_slice_goes_on_where_it_stopped(tmp_path):
         pytest.raises(KeyboardInterrupt),
         Run.open(tmp_path / "run", kind="slice", settings={}) as run,
     ):
-        evaluate(counted.surface, plane, 5, run=run, progress=interrupted_after(11))
-    assert counted.points == 11
+        evaluate(counted.surface, plane, 5, run=run, progress=interrupted_after(10))
+    assert counted.points == 10
     seen = []
     with Run.open(tmp_path / "run", kind="slice", settings={}) as run:
         rest = evaluate(counted.surface, plane, 5, run=run, progress=lambda *done: seen.append(done))
         assert run.evaluations("slice") == 25
-    assert (rest.evaluations, counted.points) == (14, 25)
-    assert seen == [(done, 25) for done in range(12, 26)]
+    assert (rest.evaluations, counted.points) == (15, 25)
+    assert seen == [(15, 25), (20, 25), (25, 25)]
+    np.testing.assert_array_equal(rest.values["loss"], whole.values["loss"])
+
+
+def test_an_interrupted_slice_of_a_model_goes_on_at_the_next_point(tmp_path):
+    objective = classifier()
+    plane = random_plane(objective)
+    whole = evaluate(objective, plane, 5)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Run.open(tmp_path / "run", kind="slice", settings={}) as run,
+    ):
+        evaluate(objective, plane, 5, run=run, progress=interrupted_after(11))
+    with Run.open(tmp_path / "run", kind="slice", settings={}) as run:
+        assert len(run.points("slice")) == 11
+        rest = evaluate(objective, plane, 5, run=run)
+        assert run.evaluations("slice") == 25
+    assert rest.evaluations == 14
     np.testing.assert_array_equal(rest.values["loss"], whole.values["loss"])
 
 

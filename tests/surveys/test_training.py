@@ -172,7 +172,7 @@ def test_interrupted_after_any_epoch_continues_to_the_same_bits(
     tmp_path: Path, model: str, optimizer: str, form: str
 ) -> None:
     _, how, series, kept = trained(tmp_path / "whole", problem(model, optimizer, form))
-    for epoch in range(1, EPOCHS + 1):
+    for epoch in range(1, EPOCHS):
         folder = tmp_path / f"after-{epoch}"
         with pytest.raises(KeyboardInterrupt):
             trained(folder, problem(model, optimizer, form), advance=Stop(epoch))

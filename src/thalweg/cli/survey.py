@@ -43,7 +43,10 @@ def survey(
         Path | None, typer.Option(help="Folder of checkpoints of a training run, for the plane of its path.")
     ] = None,
     seed: SeedOption = 0,
-    resolution: Annotated[int, typer.Option(help="Points along each axis of a plane.")] = 41,
+    resolution: Annotated[
+        int | None,
+        typer.Option(help="Points along each axis of a plane; 41, or 101 on a surface, if not given."),
+    ] = None,
     span: Annotated[float, typer.Option(help="Factor on the extent of every slice.")] = 1.0,
     k: Annotated[int, typer.Option("-k", help="Eigenpairs, half from each end of the spectrum.")] = 10,
     probes: Annotated[int, typer.Option(help="Random vectors for the spectral density.")] = 8,

@@ -53,7 +53,9 @@ class Classification:
                 f"{number(self.gradient_tolerance, 2)}; the Hessian there has {index}"
             )
         if self.kind == "undetermined":
-            return f"undetermined: {self.near_zero} eigenvalues within error ({number(self.error, 2)}) of zero"
+            return (
+                f"undetermined: {self.near_zero} eigenvalues within error ({number(self.error, 2)}) of zero"
+            )
         return f"{self.kind}, {index}" if self.kind == "saddle" else self.kind
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from thalweg.errors import InvalidArgument
 from thalweg.landscape.plane import Plane
@@ -86,13 +87,31 @@ def evaluate(
     indices = list(itertools.product(*map(range, shape)))
     missing = [index for index in indices if any(name not in known.get(index, {}) for name in metrics)]
     with obj.evaluator(metrics, len(indices)) as evaluator:
-        for done, index in enumerate(missing, start=len(indices) - len(missing)):
-            coordinates = [axis[i] for axis, i in zip(axes.values(), index, strict=True)]
-            known[index] = evaluator(plane.at(coordinates))
+        done = len(indices) - len(missing)
+        for group in _together(missing, obj.batched and tuple(metrics) == ("loss",)):
+            points = [
+                plane.at([axis[i] for axis, i in zip(axes.values(), index, strict=True)]) for index in group
+            ]
+            if len(group) == 1:
+                values = [evaluator(points[0])]
+            else:
+                values = [{"loss": loss} for loss in obj.losses(torch.stack(points)).tolist()]
+            known.update(zip(group, values, strict=True))
             if run is not None:
-                run.put_point(grid, index, known[index])
+                run.put_points(grid, {index: known[index] for index in group})
+            done += len(group)
             if progress is not None:
-                progress(done + 1, len(indices))
+                progress(done, len(indices))
     for index, name in itertools.product(indices, metrics):
         found[name][index] = known[index][name]
     return Slice(plane, axes, found, len(missing), 0.0)
+
+
+def _together(indices: list[tuple[int, ...]], batched: bool) -> list[list[tuple[int, ...]]]:
+    """The points that are evaluated, and committed, at once: a row of the grid, or each alone.
+
+    Always the same ones, so that a continued run gets the same bits.
+    """
+    if not batched:
+        return [[index] for index in indices]
+    return [list(row) for _, row in itertools.groupby(indices, key=lambda index: index[:-1])]

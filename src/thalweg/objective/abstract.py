@@ -90,6 +90,8 @@ class AbstractObjective(ABC):
     """A differentiable loss over ℝⁿ with a current point: a model on data, or an analytic surface."""
 
     name: str
+    batched = False
+    """Whether `losses` evaluates many points in about the time of one."""
 
     @property
     @abstractmethod
@@ -128,6 +130,10 @@ class AbstractObjective(ABC):
         """The loss at θ, shape ()."""
         with self.at(theta) as here:
             return here.loss()
+
+    def losses(self, thetas: Tensor) -> Tensor:
+        """The loss at each row of θ (b, n), shape (b,)."""
+        return torch.stack([self.loss(theta) for theta in thetas])
 
     def gradient(self, theta: Tensor | None = None) -> Tensor:
         """The gradient at θ, shape (n,)."""

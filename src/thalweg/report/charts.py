@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from thalweg import plots
+from thalweg.numbers import number, with_error
 from thalweg.report.exhibit import Exhibit, csv_text, facts_of
 from thalweg.report.image import svg
-from thalweg.numbers import number, with_error
 
 
 def training_exhibit(rows: Sequence[Mapping[str, float]], step: str, title: str) -> Exhibit:

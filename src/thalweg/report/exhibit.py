@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from thalweg.numbers import number, with_error
 from thalweg.report.image import Image
 from thalweg.report.meanings import meaning_of
-from thalweg.numbers import number, with_error
 
 
 @dataclass(frozen=True)

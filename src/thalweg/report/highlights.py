@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from thalweg.report.exhibit import text_of
 from thalweg.numbers import number, with_error
+from thalweg.report.exhibit import text_of
 from thalweg.report.table import Row
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from thalweg import plots
+from thalweg.numbers import number
 from thalweg.plots.arrays import Floats
 from thalweg.report.exhibit import Exhibit, csv_text, facts_of
 from thalweg.report.image import png, svg
-from thalweg.numbers import number
 
 _AXES = ("α", "β")
 
@@ -30,7 +30,15 @@ def map_exhibit(described: dict[str, Any], minima: list[list[float]]) -> Exhibit
         else None
     )
     flat = plots.contours(
-        x, y, loss, labels=labels, path=path, path_values=truth, minima=wells or None, center=origin is None, heights=heights
+        x,
+        y,
+        loss,
+        labels=labels,
+        path=path,
+        path_values=truth,
+        minima=wells or None,
+        center=origin is None,
+        heights=heights,
     )
     solid = plots.surface(x, y, loss, labels=_AXES, path=path, path_values=truth, heights=heights)
     summary = _summary(x, y, loss, labels, path)

@@ -10,12 +10,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from thalweg.numbers import seconds
 from thalweg.report.data import STAGES, finite
 from thalweg.report.equation import equation_image
 from thalweg.report.exhibit import text_of
 from thalweg.report.exhibits import draw
 from thalweg.report.highlights import curvature_summary, tiles
-from thalweg.numbers import seconds
 from thalweg.report.reproduce import code
 from thalweg.report.table import groups
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from thalweg.numbers import number, seconds, with_error
 from thalweg.report.data import STAGES
 from thalweg.report.exhibit import text_of
 from thalweg.report.meanings import meaning_of
-from thalweg.numbers import number, seconds, with_error
 
 _ERRORS = {("eigenpairs", "values"): "residuals", ("stability", "rate"): "error"}
 _ELSEWHERE = {"verdict", "provenance"}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ class Database:
 
     def __init__(self, folder: Path, *, readonly: bool) -> None:
         self.folder = folder
+        # One connection serves all threads: no statement may fall into another thread's transaction.
+        self._lock = threading.RLock()
         file = inside(folder, folder / FILE)
         try:
             self._connection = _reader(file) if readonly else _writer(file)
@@ -49,7 +52,26 @@ class Database:
     def execute(self, sql: str, *arguments: object) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""
         try:
-            return self._connection.execute(sql, arguments).fetchall()
+            with self._lock:
+                return self._connection.execute(sql, arguments).fetchall()
+        except sqlite3.Error as error:
+            raise self.explain(error) from error
+
+    def execute_many(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
+        """Run one statement for each of `rows`, for all of them or for none."""
+        if len(rows) == 1:
+            self.execute(sql, *rows[0])
+            return
+        try:
+            with self._lock:
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    self._connection.executemany(sql, rows)
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                    raise
         except sqlite3.Error as error:
             raise self.explain(error) from error
 

@@ -123,15 +123,18 @@ class Run:
 
     def put_point(self, grid: str, index: tuple[int, ...], values: Mapping[str, float]) -> None:
         """Store the values at one point of a grid; `index` counts from 0 along each axis."""
-        position = [operator.index(i) for i in index]
-        if not position or min(position) < 0:
-            raise InvalidArgument(f"index must hold one non-negative integer per axis, got {index}")
-        self._database.execute(
+        self.put_points(grid, {index: values})
+
+    def put_points(self, grid: str, points: Mapping[tuple[int, ...], Mapping[str, float]]) -> None:
+        """Store the values at several points of a grid, all of them or none."""
+        checked_name(grid, "grid")
+        rows = [
+            (grid, encode(_position(index), "index"), encode_numbers(v, grid)) for index, v in points.items()
+        ]
+        self._database.execute_many(
             "INSERT INTO points VALUES (?, ?, ?, 1)"
             " ON CONFLICT DO UPDATE SET numbers = excluded.numbers, evaluations = evaluations + 1",
-            checked_name(grid, "grid"),
-            encode(position, "index"),
-            encode_numbers(values, grid),
+            rows,
         )
 
     def points(self, grid: str) -> dict[tuple[int, ...], dict[str, float]]:
@@ -204,6 +207,13 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _position(index: tuple[int, ...]) -> list[int]:
+    position = [operator.index(i) for i in index]
+    if not position or min(position) < 0:
+        raise InvalidArgument(f"index must hold one non-negative integer per axis, got {index}")
+    return position
 
 
 def _now() -> str:

@@ -44,6 +44,8 @@ class Surface(AbstractObjective):
     InvalidArgument for an entry of `critical` with no critical point nearby, when they are first asked for.
     """
 
+    batched = True
+
     def __init__(
         self,
         name: str,
@@ -156,6 +158,10 @@ class Surface(AbstractObjective):
     def loss(self, theta: Tensor | None = None) -> Tensor:
         """The loss at θ: (n,) gives (), a batch (b, n) gives (b,)."""
         return self.formula(self._columns(theta))
+
+    def losses(self, thetas: Tensor) -> Tensor:
+        """The loss at each row of θ (b, n), shape (b,)."""
+        return self.loss(thetas)
 
     def gradient(self, theta: Tensor | None = None) -> Tensor:
         """The gradient at θ (n,) or at each row of θ (b, n); in θ's shape."""

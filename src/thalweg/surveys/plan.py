@@ -51,7 +51,7 @@ def plan(subject: Subject, settings: Settings) -> Plan:
         loss = _seconds(lambda: evaluate(point))
     size, k = objective.size, min(settings.k, objective.size)
     slices = 1 if size <= 2 else 2 + (subject.training is not None or len(subject.given) > 2)
-    points = settings.line_resolution + slices * settings.resolution**2
+    points = settings.line_resolution + slices * settings.plane_resolution(objective) ** 2
     stages = [
         PlannedStage("losses and accuracies", 4, "loss", 4 * loss),
         _products("eigenpairs", min(size, 3 * (2 * k + 18)), product),

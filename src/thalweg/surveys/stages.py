@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -189,13 +189,7 @@ def slice_random(survey: Survey) -> dict[str, Any]:
     """A plane along two random directions; of a two-dimensional surface, all of it."""
     subject = survey.subject
     if isinstance(subject.objective, Surface) and subject.objective.size == 2:
-        domain = subject.objective.domain
-        # Seen from the origin, the plane's coordinates are the surface's own.
-        plane = replace(
-            axis_plane(subject.objective, domain=domain),
-            center=torch.zeros_like(subject.theta),
-            extent=tuple((low, high) for low, high in domain.tolist()),
-        )
+        plane = axis_plane(subject.objective, domain=subject.objective.domain)
         return _slice(survey, "random", "The surface with the path down", plane, subject.path)
     title = f"Plane of two random directions, {_scaling(survey)}"
     return _slice(survey, "random", title, _random(survey, 2))
@@ -250,7 +244,7 @@ def _slice(
     survey: Survey, grid: str, title: str, plane: Plane, path: list[Tensor] | None = None
 ) -> dict[str, Any]:
     subject, settings = survey.subject, survey.settings
-    resolution = settings.line_resolution if plane.dim == 1 else settings.resolution
+    resolution = settings.line_resolution if plane.dim == 1 else settings.plane_resolution(subject.objective)
     found = evaluate(
         subject.objective,
         plane,
@@ -272,7 +266,6 @@ def _slice(
         "evaluations": math.prod(len(axis) for axis in found.axes.values()),
         "error": found.error,
         "origin": plane.center.tolist() if plane.kind == "axes" else None,
-        "origin": plane.at([0.0] * plane.dim).tolist() if plane.kind == "axes" else None,
         "path": None,
         "distances": None,
         "path_loss": None,

@@ -80,12 +80,19 @@ def _findings(results: dict[str, Any]) -> list[str]:
                 f"The test loss is {with_error(gap, error)} above the training loss: "
                 "some of the fit does not carry over."
             )
+        elif gap < -2 * error:
+            found.append(
+                f"The test loss is {with_error(-gap, error)} below the training loss: "
+                "the test data are easier, or another kind of data."
+            )
         elif error == error:
             found.append(
                 f"Training and test loss agree within their errors (difference {with_error(gap, error)})."
             )
     top, bottom = values[0], values[-1]
-    found.append(f"The curvature ranges from {number(bottom, 3)} to {number(top, 3)} along the directions measured.")
+    found.append(
+        f"The curvature ranges from {number(bottom, 3)} to {number(top, 3)} along the directions measured."
+    )
     if bottom < 0 < top:
         found.append(f"The steepest downward curvature is {-bottom / top:.1%} of the steepest upward one.")
     share = results["density"]["fraction_negative"]
