@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from thalweg import report
 from thalweg.cli import main
 
 
@@ -72,3 +73,9 @@ def thalweg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         return Outcome(code or 0, out, err)
 
     return run
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the report does not matter: drawing it takes longer than the rest."""
+    monkeypatch.setattr(report, "write", lambda folder, *_, **__: Path(folder) / "report.html")

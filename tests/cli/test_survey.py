@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cli.conftest import Command
-from thalweg import report, surfaces, surveys
+from thalweg import surfaces, surveys
 from thalweg.cli.arguments import training
 from thalweg.store import Run
 from thalweg.surveys import resolve
@@ -32,12 +32,6 @@ def make():
     loss = lambda model, batch: (model(batch[0]) - batch[1]).square().mean()
     return {"model": nn.Linear(3, 1), "data": (x, x[:, :1]), "batch_loss": loss}
 """
-
-
-@pytest.fixture
-def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the report does not matter: drawing it takes longer than the rest."""
-    monkeypatch.setattr(report, "write", lambda folder, *_, **__: folder / "report.html")
 
 
 def test_tells_what_it_found_and_where_the_report_is(thalweg: Command, tmp_path: Path) -> None:

@@ -115,12 +115,10 @@ class TestReportAndExport:
         with Run.read(trained) as run:
             assert table["loss"].tolist() == [row["loss"] for row in run.series("training")]
 
-    def test_export_of_a_survey(self, thalweg: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.usefixtures("no_report")
+    def test_export_of_a_survey(self, thalweg: Command) -> None:
         import xarray
 
-        from thalweg import report
-
-        monkeypatch.setattr(report, "write", lambda folder, *_, **__: folder / "report.html")
         assert thalweg("survey", "booth", "--resolution", 5, "--out", "s").status == 0
 
         def formula(x, y):

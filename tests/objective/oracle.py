@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,7 @@ class Dense:
             (self.gradient,) = torch.autograd.grad(f(leaf), leaf, materialize_grads=True)
             self.hessian = hessian(f, self.theta)
 
+    @cached_property
     def gauss_newton(self) -> Tensor:
         with sdpa_kernel(SDPBackend.MATH):
             z = self._of_theta(self._outputs)

@@ -239,8 +239,8 @@ def test_data_stay_as_they_were():
 def test_count_weighs_batches():
     # Two batches whose means average 5 and 1 terms, whatever their number of samples.
     batches = [
-        {"x": X[:4], "y": Y[:4], "terms": torch.tensor([5])},
-        {"x": X[4:], "y": Y[4:], "terms": torch.tensor([1])},
+        {"x": X[:4], "y": Y[:4], "terms": 5},
+        {"x": X[4:], "y": Y[4:], "terms": 1},
     ]
 
     def loss(model, batch):

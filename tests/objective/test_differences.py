@@ -58,7 +58,7 @@ def dense():
 @pytest.mark.parametrize("product", ["hvp", "ggnvp"])
 def test_once_differentiable_functions(dense, product, memory_budget):
     objective = Objective(seeded(Once()), F.cross_entropy, (X, Y), batch_size=4, memory_budget=memory_budget)
-    matrix = dense.hessian if product == "hvp" else dense.gauss_newton()
+    matrix = dense.hessian if product == "hvp" else dense.gauss_newton
     v = normal(objective.size, 2, seed=3)
     with objective.at(dense.theta) as here:
         assert here.strategy == "kept graph"
@@ -75,7 +75,7 @@ def test_once_differentiable_functions(dense, product, memory_budget):
         one = getattr(here, product)(v[:, 0])
         torch.testing.assert_close(one, found[:, 0], rtol=1e-7, atol=1e-10)
         other = here.ggnvp(v) if product == "hvp" else here.hvp(v)
-        matrix = dense.gauss_newton() if product == "hvp" else dense.hessian
+        matrix = dense.gauss_newton if product == "hvp" else dense.hessian
         torch.testing.assert_close(other, matrix @ v, rtol=1e-7, atol=1e-9)
     assert len(objective.notes) == 1
     assert "no second derivative" in objective.notes[0]
@@ -141,5 +141,5 @@ def test_fused_attention_inside_the_model():
     with objective.at(case.theta) as here:
         torch.testing.assert_close(here.hvp(v), dense.hessian @ v, rtol=1e-7, atol=1e-9)
         assert here.strategy == "finite differences"
-        torch.testing.assert_close(here.ggnvp(v), dense.gauss_newton() @ v, rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(here.ggnvp(v), dense.gauss_newton @ v, rtol=1e-7, atol=1e-9)
     assert "is not implemented" in objective.notes[0]

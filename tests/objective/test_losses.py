@@ -90,7 +90,7 @@ def test_loss_over_batches_is_the_loss_over_all_data(name, microbatch):
         assert_same(here.loss(), dense.loss)
         assert_same(here.gradient(), dense.gradient)
         assert_same(here.hvp(v), dense.hessian @ v)
-        assert_same(here.ggnvp(v), dense.gauss_newton() @ v)
+        assert_same(here.ggnvp(v), dense.gauss_newton @ v)
 
 
 def test_class_weights_of_dict_batches_are_read_from_their_labels():
@@ -104,7 +104,7 @@ def test_class_weights_of_dict_batches_are_read_from_their_labels():
     assert_same(objective.loss(), loss(model(X), CLASSES).detach())
     data = {"x": X, "y": CLASSES}
     with pytest.raises(
-        InvalidArgument, match='count: class weights .* last element of a batch or its "labels"'
+        InvalidArgument, match=r'count: class weights .* last element of a batch or its "labels"'
     ):
         Objective(model, loss, data, outputs=outputs("y"))
     objective = Objective(
@@ -167,7 +167,7 @@ def test_the_models_own_loss_is_taken_also_with_outputs():
         outputs=lambda model: model.body(X),
         output_loss=lambda z: 2 * F.cross_entropy(z, CLASSES),
     )
-    assert_same(explained.ggnvp(explained.point), dense.gauss_newton() @ explained.point)
+    assert_same(explained.ggnvp(explained.point), dense.gauss_newton @ explained.point)
 
 
 def test_logits_of_a_structured_output_are_the_output():

@@ -174,10 +174,13 @@ def test_a_budget_bounds_the_graphs_that_are_kept():
     objective = make(batch_size=2)
     needed = objective.kept_bytes()
     assert needed > 0
+    theta = objective.point
+    wanted = objective.hvp(theta)
     for share, kept in ((0.0, 0), (0.5, 3), (1.01, 6)):
         bounded = make(batch_size=2, memory_budget=int(share * needed))
         with bounded.at() as here:
-            here.hvp(bounded.point)
+            assert_same(here.hvp(theta), wanted)
+            assert_same(here.hvp(theta), wanted)
             assert len(here._kept) == pytest.approx(kept, abs=share == 0.5)
             assert here._held <= bounded.memory_budget
         assert not here._kept

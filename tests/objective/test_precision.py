@@ -50,7 +50,7 @@ def test_half_precision_inside_the_model_is_the_models_own_matter():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_agrees_with_the_cpu(case):
+def test_cuda_agrees_with_the_cpu(case, dense):
     # float64 on both sides, other kernels: the room of the dense comparison.
     def moved(value):
         if isinstance(value, torch.Tensor):
@@ -59,7 +59,6 @@ def test_cuda_agrees_with_the_cpu(case):
             return {key: moved(entry) for key, entry in value.items()}
         return type(value)(moved(entry) for entry in value) if isinstance(value, (tuple, list)) else value
 
-    dense = case.dense()
     v = normal(case.theta.numel(), 2)
     model = case.model.cuda()
     for data in (case.arguments["data"], moved(case.arguments["data"])):
@@ -71,7 +70,7 @@ def test_cuda_agrees_with_the_cpu(case):
             assert_same(here.hvp(v.cuda()).cpu(), dense.hessian @ v)
             assert here.strategy == "kept graph"
             if case.output_of_batch:
-                assert_same(here.ggnvp(v.cuda()).cpu(), dense.gauss_newton() @ v)
+                assert_same(here.ggnvp(v.cuda()).cpu(), dense.gauss_newton @ v)
         assert torch.equal(generator, torch.cuda.get_rng_state())
     with pytest.raises(ShapeMismatch, match="theta must be on cuda:0 like the objective, got cpu"):
         objective.loss(case.theta)

@@ -174,7 +174,7 @@ class Trip(Exception):
     """Raised from inside the user's code."""
 
 
-@pytest.mark.parametrize("error", [Trip, KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("error", [Trip, KeyboardInterrupt])
 @pytest.mark.parametrize("passes", range(4))
 @pytest.mark.parametrize("call", ["loss at θ", "gradient", "hvp", "ggnvp", "values", "measure", "evaluator"])
 @pytest.mark.parametrize("where", ["model", "loss"])
@@ -241,11 +241,16 @@ def test_the_evaluator_moves_the_model_only_inside(model, error):
     theta = objective.point + 0.1
     objective.loss()
     before = snapshot(model)
-    with pytest.raises(error), objective.evaluator() as values:
-        values(theta)
-        assert torch.equal(objective.point, theta)
-        assert not model.training
-        raise error
+
+    def interrupted():
+        with objective.evaluator() as values:
+            values(theta)
+            assert torch.equal(objective.point, theta)
+            assert not model.training
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
     assert_unchanged(before, snapshot(model))
 
 

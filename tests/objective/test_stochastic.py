@@ -69,14 +69,17 @@ def linear():
 @pytest.mark.parametrize("call", ["loss", "gradient", "evaluator"])
 def test_the_module_is_named(model, named, call):
     objective = Objective(model().double(), F.cross_entropy, (X, Y))
+
+    def ask():
+        if call != "evaluator":
+            return getattr(objective, call)()
+        with objective.evaluator() as values:
+            return values(objective.point)
+
     before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
     for _ in range(2):
         with pytest.raises(StochasticObjective, match=named) as raised:
-            if call == "evaluator":
-                with objective.evaluator() as values:
-                    values(objective.point)
-            else:
-                getattr(objective, call)()
+            ask()
     assert isinstance(raised.value, (ThalwegError, RuntimeError))
     assert "\n" not in str(raised.value)
     assert "module.training is False" in str(raised.value)

@@ -52,8 +52,8 @@ class Recurrent(nn.Module):
 
     def __init__(self, kind: type[nn.RNNBase]) -> None:
         super().__init__()
-        self.rnn = kind(2, 3, num_layers=2, dropout=0.3, batch_first=True)
-        self.head = nn.Linear(3, 3)
+        self.rnn = kind(2, 2, num_layers=2, dropout=0.3, batch_first=True)
+        self.head = nn.Linear(2, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.rnn(x)[0][:, -1])
