@@ -8,7 +8,7 @@ demo: .venv/installed ## Train and survey a classifier on scikit-learn's digits;
 	$(BIN)/thalweg survey digits --out runs/digits
 
 test: .venv/installed-dev ## Run the tests.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: .venv/installed-dev ## Style, types, and the direction of imports.
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from torch import nn
 
 from landscape.models import cancer, classifier, mixed
 from thalweg import surfaces
-from thalweg.errors import InvalidArgument, ShapeMismatch
+from thalweg.errors import InvalidArgument, RunConflict, ShapeMismatch
 from thalweg.landscape import axis_plane, evaluate, line_through, random_line, random_plane
 from thalweg.objective import Objective
 from thalweg.store import Run
@@ -113,10 +113,11 @@ def test_holes_are_stored_and_the_rest_goes_on(run):
         np.testing.assert_allclose(found.values["loss"], exact, rtol=1e-14)
         assert np.isnan(found.values["loss"]).any()
         assert np.isinf(found.values["loss"]).any()
-    assert counted.points == 2 * 81
+    assert counted.points == 2 * 81 + 3
     again = evaluate(counted.surface, axis_plane(counted.surface), 9, run=run)
     np.testing.assert_array_equal(again.values["loss"], found.values["loss"])
-    assert (again.evaluations, counted.points) == (0, 2 * 81)
+    # The run's claim on its grid asks the surface for its fingerprint, which evaluates three points.
+    assert (again.evaluations, counted.points) == (0, 2 * 81 + 2 * 3)
 
 
 class Logarithm(nn.Module):
@@ -160,12 +161,12 @@ def test_an_interrupted_slice_of_a_surface_goes_on_at_the_next_row(tmp_path):
         Run.open(tmp_path / "run", kind="slice", settings={}) as run,
     ):
         evaluate(counted.surface, plane, 5, run=run, progress=interrupted_after(10))
-    assert counted.points == 10
+    assert counted.points == 10 + 3
     seen = []
     with Run.open(tmp_path / "run", kind="slice", settings={}) as run:
         rest = evaluate(counted.surface, plane, 5, run=run, progress=lambda *done: seen.append(done))
         assert run.evaluations("slice") == 25
-    assert (rest.evaluations, counted.points) == (15, 25)
+    assert (rest.evaluations, counted.points) == (15, 25 + 2 * 3)
     assert seen == [(15, 25), (20, 25), (25, 25)]
     np.testing.assert_array_equal(rest.values["loss"], whole.values["loss"])
 
@@ -195,6 +196,21 @@ def test_a_metric_that_was_not_stored_is_evaluated(run):
     again = evaluate(objective, line, 3, metrics=["accuracy"], run=run)
     assert (first.evaluations, both.evaluations, again.evaluations) == (3, 3, 0)
     np.testing.assert_array_equal(again.values["accuracy"], both.values["accuracy"])
+
+
+def test_a_grid_of_another_slice_is_refused(run):
+    objective = classifier()
+    plane = random_plane(objective, seed=1)
+    evaluate(objective, plane, 3, run=run)
+    others = [
+        (objective, random_plane(objective, seed=2), 3, 1.0),
+        (objective, plane, 3, 0.5),
+        (objective, plane, 5, 1.0),
+    ]
+    for other, through, resolution, span in others:
+        with pytest.raises(RunConflict, match=r"grid 'slice' of .* holds points of another slice"):
+            evaluate(other, through, resolution, span, run=run)
+    assert evaluate(objective, plane, 3, run=run).evaluations == 0
 
 
 def test_grids_of_a_run_are_apart(run):

@@ -175,6 +175,24 @@ def test_gauss_newton_of_a_written_loss_needs_outputs():
         objective.at().values(["accuracy"])
 
 
+@pytest.mark.parametrize(
+    ("model", "loss", "target"),
+    [
+        (nn.Linear(5, 3).double(), F.cross_entropy, Y),
+        (mlp(), F.cross_entropy, Y + 3),
+        (mlp(), F.cross_entropy, Y.double()),
+    ],
+)
+@pytest.mark.parametrize("call", ["loss", "gradient"])
+def test_a_model_that_does_not_take_the_data(model, loss, target, call):
+    objective = Objective(model, loss, (X, target))
+    for _ in range(2):
+        with pytest.raises(InvalidArgument, match=r"do not fit: .* \(6, 4\) float64, \(6") as raised:
+            getattr(objective, call)()
+        assert "\n" not in str(raised.value)
+        assert isinstance(raised.value.__cause__, (RuntimeError, IndexError))
+
+
 def test_unknown_metrics():
     objective = Objective(mlp(), F.cross_entropy, (X, Y))
     for metrics, message in (

@@ -108,8 +108,10 @@ def test_products_at_one_point_go_on_when_memory_shrinks():
     v = normal(objective.size, 2)
     with short.at(theta) as here:
         assert_same(here.hvp(v), objective.hvp(v, theta))
-        here.close()
+        assert_same(here.ggnvp(v), objective.ggnvp(v, theta))
         short.model.limit = 4
+        # Halves the batches, so that the graphs of the whole ones no longer fit what is summed.
+        assert_same(here.gradient(), objective.gradient(theta))
         for _ in range(2):
             assert_same(here.hvp(v), objective.hvp(v, theta))
             assert_same(here.ggnvp(v), objective.ggnvp(v, theta))
@@ -163,9 +165,11 @@ def test_recalibration_is_of_whole_batches_though_derivatives_are_not():
 
 def test_other_runtime_errors_are_the_users_own():
     error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-    objective = make(limit=3, error=error)
+    objective = make(error=error)
+    objective.loss()
+    objective.model.limit = 3
     with pytest.raises(RuntimeError) as raised:
-        objective.loss()
+        objective.gradient()
     assert raised.value is error
     assert objective.notes == []
 

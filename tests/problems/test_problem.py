@@ -145,9 +145,9 @@ def test_training_describes_a_torch_optimizer(name, kind, expected):
     ("setting", "message"),
     [
         ({"optimizer": "lbfgs"}, "optimizer must be one of sgd, .*, got 'lbfgs'"),
-        ({"lr": 0.0}, "lr must be positive, got 0.0"),
+        ({"lr": 0.0}, "lr must be positive and finite, got 0.0"),
         ({"momentum": 1.0}, r"momentum must be in \[0, 1\), got 1.0"),
-        ({"weight_decay": -1.0}, "weight_decay must be at least 0, got -1.0"),
+        ({"weight_decay": -1.0}, "weight_decay must be at least 0 and finite, got -1.0"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"epochs": -1}, "epochs must be at least 0, got -1"),
     ],

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import random
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -18,19 +17,19 @@ SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["thalweg.surveys", "thalweg.report", "sklearn.datasets", "scipy.optimize"])
 
 
-def command_line(arguments: list[str]) -> None:
-    """What the console script does, in this process."""
-    import torch
-
-    from thalweg.cli import main
-
-    torch.set_num_threads(1)
-    sys.argv = ["thalweg", *arguments]
-    main()
+# What the console script does. As text, for a forked process cannot import this file.
+COMMAND = """
+import sys, torch
+from thalweg.cli import main
+torch.set_num_threads(1)
+sys.argv = {arguments}
+main()
+"""
 
 
 def start(out: Path, target: list[str]) -> multiprocessing.process.BaseProcess:
-    process = SERVER.Process(target=command_line, args=(["survey", *target, "--quiet", "--out", str(out)],))
+    arguments = ["thalweg", "survey", *target, "--quiet", "--out", str(out)]
+    process = SERVER.Process(target=exec, args=(COMMAND.format(arguments=arguments),))
     process.start()
     return process
 
@@ -57,6 +56,10 @@ def numbers(out: Path) -> dict[str, object]:
     ids=["model", "surface"],
 )
 def test_killed_survey_continues_to_the_same_numbers(tmp_path: Path, target: list[str]) -> None:
+    # The server imports at its first process.
+    server = SERVER.Process(target=print)
+    server.start()
+    server.join()
     begun = time.monotonic()
     whole = start(tmp_path / "whole", target)
     whole.join()

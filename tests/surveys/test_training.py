@@ -64,6 +64,8 @@ def trained(
     folder: Path, task: Problem, *, advance: Any = None, seed: int = 2, model: nn.Module | None = None
 ) -> tuple[nn.Module, dict[str, Any], list[dict[str, float]], list[dict[str, Tensor]]]:
     model = model or task.make_model(seed)
+    # Whatever was drawn before must not matter.
+    torch.rand(1)
     with Run.open(folder, kind="train", settings={}) as run:
         how = train(task, model, run, seed=seed, advance=advance)
         return model, how, run.series("training"), checkpoints(run)
@@ -294,8 +296,9 @@ def test_modes_gradients_and_random_states_are_as_before(tmp_path: Path) -> None
     model[0].weight.grad = given
     frozen = model[3].weight.clone()
     modes = [module.training for module in model.modules()]
-    state = torch.get_rng_state()
-    trained(tmp_path, task, model=model)
+    with Run.open(tmp_path, kind="train", settings={}) as run:
+        state = torch.get_rng_state()
+        train(task, model, run, seed=2)
     assert [module.training for module in model.modules()] == modes
     assert model[0].weight.grad is given
     assert torch.equal(given, torch.full_like(given, 7.0))

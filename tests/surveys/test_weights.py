@@ -100,6 +100,13 @@ def test_other_checkpoint_in_the_same_folder_is_refused(tmp_path: Path, coarse: 
         survey(target(), tmp_path / "run", settings=coarse, checkpoint=second)
 
 
+def test_other_trajectory_to_the_same_point_is_refused(tmp_path: Path, coarse: Settings) -> None:
+    first, second = (folder_of([net(seed), net(9)], tmp_path / f"t{seed}") for seed in (1, 2))
+    survey(target(), tmp_path / "run", settings=coarse, trajectory=first)
+    with pytest.raises(RunConflict, match="start was"):
+        survey(target(), tmp_path / "run", settings=coarse, trajectory=second)
+
+
 def test_run_folder_as_checkpoint_and_trajectory(tmp_path: Path, coarse: Settings) -> None:
     wine = problems.get("wine", hidden=(3,))
     trained = train_into(wine, tmp_path / "trained", training=Training("adam", lr=0.01, epochs=4), seed=1)

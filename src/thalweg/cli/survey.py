@@ -49,6 +49,9 @@ def survey(
     ] = None,
     span: Annotated[float, typer.Option(help="Factor on the extent of every slice.")] = 1.0,
     k: Annotated[int, typer.Option("-k", help="Eigenpairs, half from each end of the spectrum.")] = 10,
+    normalization: Annotated[
+        str, typer.Option(help="Of random directions: filter, layer, model or none.")
+    ] = "filter",
     probes: Annotated[int, typer.Option(help="Random vectors for the spectral density.")] = 8,
     optimizer: OptimizerOption = None,
     lr: RateOption = None,
@@ -89,7 +92,9 @@ def survey(
         "epochs": epochs,
     }
     chosen = training(target, given, made)
-    settings = surveys.Settings(seed=seed, resolution=resolution, span=span, k=k, probes=probes)
+    settings = surveys.Settings(
+        seed=seed, resolution=resolution, span=span, k=k, normalization=normalization, probes=probes
+    )
     if plan:
         subject = surveys.make_subject(
             surveys.resolve(target, **made),
@@ -147,12 +152,12 @@ def _print_plan(plan: Plan, json: bool) -> None:
 
 def _print_findings(found: SurveyResult, page: Path) -> None:
     from rich.console import Console
-    from rich.padding import Padding
     from rich.text import Text
 
-    console = Console()
+    # In a pipe lines are not broken: what reads them does that better.
+    console = Console(soft_wrap=not sys.stdout.isatty())
     verdict: Any = found.results["verdict"]
     console.print(Text(verdict["sentence"], style="bold"))
     for finding in verdict["findings"]:
-        console.print(Padding(Text(f"• {finding}"), (0, 0, 0, 2)))
+        console.print(Text(f"  • {finding}"))
     print(f"\nReport: {page}")

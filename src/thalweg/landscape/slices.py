@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from thalweg.errors import InvalidArgument
+from thalweg.errors import InvalidArgument, RunConflict
 from thalweg.landscape.plane import Plane
 from thalweg.objective import AbstractObjective
 from thalweg.store import Run
@@ -75,6 +75,7 @@ def evaluate(
     Raises
     ------
     InvalidArgument: resolution, span, rtol, metrics or grid cannot be used.
+    RunConflict: the run's grid of this name is of another objective or plane.
     """
     if isinstance(metrics, str) or not metrics:
         raise InvalidArgument(f'metrics must be a list such as ["loss"], got {metrics!r}')
@@ -82,6 +83,8 @@ def evaluate(
         raise InvalidArgument(f"rtol must be None or not negative, got {rtol}")
     axes = {name: values.numpy() for name, values in plane.axes(resolution, span).items()}
     shape = tuple(len(values) for values in axes.values())
+    if run is not None:
+        _claim(run, grid, obj, plane, axes)
     known = {} if run is None else run.points(grid)
     found = {name: np.full(shape, np.nan) for name in metrics}
     indices = list(itertools.product(*map(range, shape)))
@@ -105,6 +108,31 @@ def evaluate(
     for index, name in itertools.product(indices, metrics):
         found[name][index] = known[index][name]
     return Slice(plane, axes, found, len(missing), 0.0)
+
+
+def _claim(run: Run, grid: str, obj: AbstractObjective, plane: Plane, axes: dict[str, np.ndarray]) -> None:
+    """Make sure that the points of `grid` in the run are of this objective on this plane and grid.
+
+    The plane is told by the lengths of its vectors and their products with a fixed random one, compared with room
+    for the rounding of another machine.
+    """
+    probe = torch.randn(plane.center.numel(), generator=torch.Generator().manual_seed(0)).to(plane.center)
+    vectors = [plane.center, *plane.directions.T]
+    numbers = [float(value) for v in vectors for value in (v.norm(), v @ probe)]
+    numbers += [float(values[end]) for values in axes.values() for end in (0, -1)]
+    claim = {
+        "objective": obj.fingerprint(),
+        "shape": [len(values) for values in axes.values()],
+        "numbers": numbers,
+    }
+    held: Any = run.claim_grid(grid, claim)
+    same = np.allclose(
+        held["numbers"], numbers, rtol=1e-4, atol=1e-4 * max(map(abs, numbers)), equal_nan=True
+    )
+    if (held["objective"], held["shape"]) != (claim["objective"], claim["shape"]) or not same:
+        raise RunConflict(
+            f"grid {grid!r} of {run.path} holds points of another slice: give another grid= name"
+        )
 
 
 def _together(indices: list[tuple[int, ...]], batched: bool) -> list[list[tuple[int, ...]]]:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from thalweg.errors import InvalidArgument, OutOfMemory
+from thalweg.errors import InvalidArgument, OutOfMemory, ThalwegError
 from thalweg.objective.abstract import AbstractObjective, Block
 from thalweg.objective.batch_loss import BatchLoss, LossFunction, ModelBatchLoss, ModelOutputs, loss_count
-from thalweg.objective.batches import Batch, Batches, batch_size, make_batches
+from thalweg.objective.batches import Batch, Batches, batch_size, make_batches, tensors
 from thalweg.objective.evaluator import Evaluator
 from thalweg.objective.here import ModelHere
 from thalweg.objective.identity import content, identity
@@ -286,6 +286,7 @@ class Objective(AbstractObjective):
         def evaluate_twice() -> None:
             with self.evaluating(derivatives=False):
                 _, batch = next(iter(self.batches))
+                _check_fit(self.module, batch)
                 check_deterministic(self.model, lambda: self.module(batch), self._dtype)
 
         if not self._checked_deterministic:
@@ -307,6 +308,25 @@ class Objective(AbstractObjective):
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         self.notes.append(f"memory ran out: evaluated in microbatches of {halved.microbatch} from here on")
+
+
+def _check_fit(module: BatchLoss, batch: Batch) -> None:
+    """Raise one line that names the shapes when torch finds that model, data and loss do not fit together."""
+    try:
+        module(batch)
+    except (RuntimeError, IndexError) as error:
+        misfit = any(
+            sign in str(error) for sign in ("shape", "size", "dtype", "scalar type", "dimension", "out of")
+        )
+        if isinstance(error, ThalwegError) or is_out_of_memory(error) or not misfit:
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        shapes = ", ".join(
+            f"{tuple(leaf.shape)} {leaf.dtype}".replace("torch.", "") for leaf in tensors(batch)
+        )
+        raise InvalidArgument(
+            f"model, loss and data do not fit: {reason} (a batch holds {shapes})"
+        ) from error
 
 
 def _samples(batch: Batch) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -37,12 +38,12 @@ class Training:
     def __post_init__(self) -> None:
         if self.optimizer not in OPTIMIZERS:
             raise InvalidArgument(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
-        if not self.lr > 0:
-            raise InvalidArgument(f"lr must be positive, got {self.lr}")
+        if not 0 < self.lr < math.inf:
+            raise InvalidArgument(f"lr must be positive and finite, got {self.lr}")
         if not 0 <= self.momentum < 1:
             raise InvalidArgument(f"momentum must be in [0, 1), got {self.momentum}")
-        if self.weight_decay < 0:
-            raise InvalidArgument(f"weight_decay must be at least 0, got {self.weight_decay}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InvalidArgument(f"weight_decay must be at least 0 and finite, got {self.weight_decay}")
         if self.batch_size < 1:
             raise InvalidArgument(f"batch_size must be at least 1, got {self.batch_size}")
         if self.epochs < 0:

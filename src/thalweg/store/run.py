@@ -137,6 +137,13 @@ class Run:
             rows,
         )
 
+    def claim_grid(self, grid: str, claim: JSON) -> JSON:
+        """What `grid` was first claimed for, which is `claim` itself at the first call."""
+        key = f"grid {checked_name(grid, 'grid')}"
+        if self._database.meta(key) is None:
+            self._database.put_meta(key, encode(claim, "claim"))
+        return self._database.meta(key)
+
     def points(self, grid: str) -> dict[tuple[int, ...], dict[str, float]]:
         """Index to values of every stored point of `grid`, in the order of the indices."""
         rows = self._database.execute("SELECT position, numbers FROM points WHERE grid = ?", grid)

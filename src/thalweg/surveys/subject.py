@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from thalweg.errors import InvalidArgument
 from thalweg.objective import AbstractObjective, Objective
-from thalweg.objective.batch_loss import BatchLoss
-from thalweg.objective.batches import Batch
 from thalweg.problems import Training
 from thalweg.store import Run, load_checkpoint, load_trajectory
 from thalweg.surfaces import Surface
@@ -93,13 +91,18 @@ def make_subject(
 
     Raises
     ------
-    InvalidArgument: weights that do not fit (the names are given), weights for a surface, or a loss at the
-        point that is not finite.
+    InvalidArgument: weights that do not fit (the names are given), weights for a surface, training settings
+        where nothing is trained, or a loss at the point that is not finite.
     """
     if isinstance(target.objective, Surface):
         if checkpoint or trajectory:
             raise InvalidArgument(f"checkpoint and trajectory are for models; {target.name} is a surface")
         return Subject(target, target.objective, None, ("loss",), None)
+    if training is not None and (target.problem is None or checkpoint or trajectory):
+        raise InvalidArgument(
+            f"training settings are for a problem that is trained here; {target.name} is measured "
+            f"{'at the given weights' if checkpoint or trajectory else 'as it is'}"
+        )
     metrics: tuple[str, ...]
     if target.problem is not None:
         model = target.problem.make_model(seed)
@@ -163,22 +166,12 @@ def _states(path: str | Path) -> list[dict[str, Tensor]]:
 
 def _known_metrics(objective: AbstractObjective) -> tuple[str, ...]:
     """Loss, and accuracy where the outputs are class scores."""
-    if not isinstance(objective, Objective):
-        return ("loss",)
     with objective.at() as here:
         try:
             here.values(("accuracy",))
         except InvalidArgument:
             return ("loss",)
-        # Targets of the outputs' own shape are labels of a binary classification only if they are 0 or 1.
-        labelled = float(here.sum(_labelled)) > 1 - 1e-9
-    return ("loss", "accuracy") if labelled else ("loss",)
-
-
-def _labelled(module: BatchLoss, batch: Batch) -> Tensor:
-    _, target = module.output_target(batch)
-    labels = not target.is_floating_point() or bool(((target == 0) | (target == 1)).all())
-    return torch.tensor(float(labels), dtype=torch.float64)
+    return ("loss", "accuracy")
 
 
 def path_points(path: Sequence[Tensor], most: int = 200) -> list[Tensor]:

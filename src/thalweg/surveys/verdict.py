@@ -57,6 +57,8 @@ def _directions(kind: dict[str, Any]) -> str:
 
 def _rate(results: dict[str, Any]) -> str:
     edge = results["stability"]
+    if results["training"].get("diverged"):
+        return "a stable rate means little at such a point"
     if not math.isfinite(edge["rate"]):
         return "no direction curves upward, so no learning rate is too large here"
     steps = {"sgd": "gradient descent", "momentum": "momentum", "nesterov": "Nesterov's method"}[
@@ -93,10 +95,10 @@ def _findings(results: dict[str, Any]) -> list[str]:
     found.append(
         f"The curvature ranges from {number(bottom, 3)} to {number(top, 3)} along the directions measured."
     )
-    if bottom < 0 < top:
+    if bottom < 0 < top and -bottom / top >= 5e-4:
         found.append(f"The steepest downward curvature is {-bottom / top:.1%} of the steepest upward one.")
     share = results["density"]["fraction_negative"]
-    if results["density"]["size"] > 8:
+    if results["density"]["size"] > 8 and share["value"] >= 5e-4:
         found.append(
             f"{share['value']:.1%} ± {share['stderr']:.1%} of all eigenvalues are below minus a thousandth of "
             "the largest."
