@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from benchmarks.memory import peak_bytes
 
-from curvature.memory import peak_bytes
 from curvature.spectra import diagonal
 from thalweg.curvature import eigenpairs, spectral_density
 

@@ -49,6 +49,10 @@ def batch_size(batch: Batch) -> int:
     raise InvalidArgument(f"data: a batch must hold a tensor with a sample axis, got {type(batch).__name__}")
 
 
+LEAST_BATCH = 512
+"""Samples per batch at least, where the data has no batches of its own."""
+
+
 @dataclass(frozen=True)
 class Batches:
     """Batches in a fixed order, each with its weight; the weights of one pass sum to 1.
@@ -181,11 +185,14 @@ def make_batches(
     *,
     device: torch.device,
     dtype: torch.dtype,
-    batch_size: int,
+    batch_size: int | None,
     microbatch: int | None,
     cache_bytes: int,
 ) -> Batches:
     """Turn (x, y), a list of batches, a Dataset or a DataLoader into `Batches` of fixed order.
+
+    Data without batches of its own is cut into ones of `batch_size`; when None, of 512 samples or 1 MiB,
+    whichever is more.
 
     What fits into `cache_bytes` is read once and kept; the rest is read anew at each pass. Raises
     InvalidArgument for data of another kind and StochasticObjective when two passes differ.
@@ -198,7 +205,7 @@ def make_batches(
     return Batches(source, count, device, dtype, microbatch, cached, tuple(notes))
 
 
-def _source(data: Any, size: int, notes: list[str]) -> Callable[[], Iterable[Batch]]:
+def _source(data: Any, size: int | None, notes: list[str]) -> Callable[[], Iterable[Batch]]:
     if isinstance(data, (tuple, Mapping)):
         whole = plain(data)
         lengths = {
@@ -210,6 +217,7 @@ def _source(data: Any, size: int, notes: list[str]) -> Callable[[], Iterable[Bat
                 for leaf in tree_leaves(whole)
             ]
             raise InvalidArgument(f"data: {found} must be tensors of one length; for batches pass a list")
+        size = size or _batch_size(whole, next(iter(lengths), 0) or 1)
         return lambda: split(whole, size) if lengths and lengths != {0} else ()
     if isinstance(data, list):
         batches = [plain(batch) for batch in cast("list[Any]", data)]
@@ -217,11 +225,17 @@ def _source(data: Any, size: int, notes: list[str]) -> Callable[[], Iterable[Bat
     if isinstance(data, DataLoader):
         return _loader_source(cast("DataLoader[Any]", data), notes)
     if isinstance(data, Dataset):
-        return _loader_source(DataLoader(cast("Dataset[Any]", data), batch_size=size), notes)
+        return _loader_source(DataLoader(cast("Dataset[Any]", data), batch_size=size or LEAST_BATCH), notes)
     raise InvalidArgument(
         "data must be a tuple of tensors (x, y), a dict of tensors, a list of batches, a torch Dataset or "
         f"a DataLoader, got {type(data).__name__}"
     )
+
+
+def _batch_size(data: Batch, samples: int) -> int:
+    """512 samples, or more of small ones, for which the calls would take longer than the arithmetic."""
+    sample_bytes = sum(leaf.numel() * leaf.element_size() for leaf in tensors(data)) / samples
+    return max(LEAST_BATCH, int(2**20 / max(sample_bytes, 1)))
 
 
 def _loader_source(loader: DataLoader[Any], notes: list[str]) -> Callable[[], Iterable[Batch]]:

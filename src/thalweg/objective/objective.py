@@ -56,7 +56,7 @@ class Objective(AbstractObjective):
         "recalibrate" re-estimates them at every point and holds them fixed in derivatives.
     microbatch: most samples evaluated at once. It is halved by itself when memory runs out.
     memory_budget: bytes that may be held between products and for cached data (2 GiB when None).
-    batch_size: samples per batch where `data` has no batches of its own.
+    batch_size: samples per batch where `data` has no batches of its own; 512 or 1 MiB when None, whichever is more.
     count: how many terms the mean loss of a batch averages, when it is not the number of samples (masked
         tokens, for example); torch's class-weighted and index-ignoring losses are recognised.
 
@@ -78,7 +78,7 @@ class Objective(AbstractObjective):
         batchnorm: BatchNorm = "eval",
         microbatch: int | None = None,
         memory_budget: int | None = None,
-        batch_size: int = 512,
+        batch_size: int | None = None,
         count: Callable[[Batch], float] | None = None,
         name: str | None = None,
     ) -> None:

@@ -19,7 +19,7 @@ from thalweg.store import Run, load_checkpoint, load_trajectory
 from thalweg.surfaces import Surface
 from thalweg.surveys.descent import descend_to_minimum
 from thalweg.surveys.target import Target
-from thalweg.surveys.training import Advance, checkpoints, train
+from thalweg.surveys.training import Advance, checkpoints, restore, train
 
 
 @dataclass
@@ -66,8 +66,12 @@ class Subject:
         if isinstance(self.objective, Objective):
             states = self.given
             if self.training is not None and self.target.problem is not None:
-                model = self.objective.model
-                how = train(self.target.problem, model, run, self.training, seed=seed, advance=advance)
+                model, done = self.objective.model, run.result("training")
+                if done is None:
+                    how = train(self.target.problem, model, run, self.training, seed=seed, advance=advance)
+                else:
+                    how = done
+                    restore(run, model)
                 states = checkpoints(run)
             self.path = [self.objective.flatten(state) for state in states]
         self.theta = self.objective.point

@@ -43,7 +43,7 @@ def train(
     optimizer = training.torch_optimizer(p for p in model.parameters() if p.requires_grad)
     modes = [(module, module.training) for module in model.modules()]
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-    begun = _restore(run, model, optimizer)
+    begun = restore(run, model, optimizer)
     if begun is None:
         begun = 0
         run.put_row("training", 0, _row(problem, train_objective, test_objective, training.lr))
@@ -60,7 +60,7 @@ def train(
             run.put_row("training", epoch, row)
             diverged = not math.isfinite(row["loss"])
             if diverged:
-                _restore(run, model, optimizer)
+                restore(run, model, optimizer)
                 break
             _save(run, epoch, model, optimizer)
             if advance is not None:
@@ -70,15 +70,30 @@ def train(
             module.training = mode
         for parameter, before in gradients:
             parameter.grad = before
-    finished = len(checkpoints(run)) - 1
+    finished = len(_epochs(run)) - 1
     steps = batches_per_epoch(problem.train, training.batch_size) * finished
     return {"source": "trained here", "steps": steps, "diverged": diverged} | asdict(training)
 
 
 def checkpoints(run: Run) -> list[dict[str, Tensor]]:
     """The weights after each epoch, the initial ones first, as state dictionaries."""
-    names = sorted(name for name in run.tensor_names() if name.startswith("epoch-"))
-    return [_tensors(run, name) for name in names]
+    return [_tensors(run, name) for name in _epochs(run)]
+
+
+def restore(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> int | None:
+    """Put model and optimizer where the last finished epoch of `run` left them; its number, None if there is none."""
+    if "latest" not in run.tensor_names():
+        return None
+    latest = _tensors(run, "latest")
+    epoch = int(latest.pop("epoch"))
+    model.load_state_dict(_tensors(run, f"epoch-{epoch:04d}"), strict=False)
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in latest.items():
+        _, index, key = name.split(".", 2)
+        state.setdefault(int(index), {})[key] = tensor
+    if optimizer is not None:
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return epoch
 
 
 def _epoch(
@@ -127,19 +142,8 @@ def _save(run: Run, epoch: int, model: nn.Module, optimizer: torch.optim.Optimiz
     run.put_tensors("latest", {"epoch": torch.tensor(epoch)} | state)
 
 
-def _restore(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer) -> int | None:
-    """Put the model and optimizer where the last finished epoch left them; its number, None if there is none."""
-    if "latest" not in run.tensor_names():
-        return None
-    latest = _tensors(run, "latest")
-    epoch = int(latest.pop("epoch"))
-    model.load_state_dict(_tensors(run, f"epoch-{epoch:04d}"), strict=False)
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in latest.items():
-        _, index, key = name.split(".", 2)
-        state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return epoch
+def _epochs(run: Run) -> list[str]:
+    return sorted(name for name in run.tensor_names() if name.startswith("epoch-"))
 
 
 def _tensors(run: Run, name: str) -> dict[str, Tensor]:
