@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thalweg import curvature, landscape, plots, problems, store, surfaces
+    from thalweg import curvature, landscape, plots, problems, report, store, surfaces
     from thalweg.errors import ThalwegError
     from thalweg.objective import Objective
     from thalweg.problems import Problem
@@ -23,6 +23,7 @@ __all__ = [
     "landscape",
     "plots",
     "problems",
+    "report",
     "store",
     "surfaces",
     "survey",

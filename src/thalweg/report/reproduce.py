@@ -10,7 +10,6 @@ def code(data: dict[str, Any]) -> str:
     name = data["run"]["name"]
     lines = [
         "import thalweg as tw",
-        "from thalweg import report",
         "",
         f"run = tw.store.Run.read({name!r})  # the folder that this report is of",
     ]
@@ -18,7 +17,7 @@ def code(data: dict[str, Any]) -> str:
         # Readers run this: a name from a file that another program wrote must not become more than a name.
         if str(described["name"]).isidentifier():
             lines += _slice(described)
-    lines.append(f"report.write({name!r})  # this report")
+    lines.append(f"tw.report.write({name!r})  # this report")
     return "\n".join(lines)
 
 
