@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from thalweg.errors import ThalwegError
     from thalweg.objective import Objective
     from thalweg.problems import Problem
-    from thalweg.surveys import survey
+    from thalweg.report.surveyed import survey
 
 __version__ = "0.1.0"
 
@@ -33,7 +33,7 @@ _HOMES = {
     "Objective": "thalweg.objective",
     "Problem": "thalweg.problems",
     "ThalwegError": "thalweg.errors",
-    "survey": "thalweg.surveys",
+    "survey": "thalweg.report.surveyed",
 }
 
 

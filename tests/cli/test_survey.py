@@ -192,13 +192,13 @@ def test_set_reads_python_literals_and_text(thalweg: Command) -> None:
     ],
 )
 def test_momentum_is_given_to_optimizers_that_need_it(given: dict[str, Any], momentum: float) -> None:
-    chosen = training("recurrent", given, {"samples": 20, "steps": 3})
+    chosen = training(resolve("recurrent", samples=20, steps=3), **given)
     assert chosen is not None
     assert (chosen.optimizer, chosen.momentum) == (given["optimizer"], momentum)
     own = resolve("recurrent", samples=20, steps=3).problem
     assert own is not None
     assert (chosen.epochs, chosen.batch_size) == (own.training.epochs, own.training.batch_size)
-    assert training("recurrent", {"lr": None}, {}) is None
+    assert training(resolve("recurrent", samples=20, steps=3), lr=None) is None
 
 
 def test_threads(thalweg: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,15 +125,15 @@ class TestReportAndExport:
             return (x + 2 * y - 7) ** 2 + (2 * x + y - 5) ** 2
 
         found = thalweg("export", "s", "--format", "netcdf", "--out", "n")
-        assert set(found.out.splitlines()) >= {"n/line.nc", "n/random.nc"}
-        with xarray.open_dataset("n/random.nc", engine="h5netcdf") as data:
+        assert set(found.out.splitlines()) >= {"n/line.nc", "n/domain.nc"}
+        with xarray.open_dataset("n/domain.nc", engine="h5netcdf") as data:
             assert data["loss"].dims == ("alpha", "beta")
             # The map's coordinates are the surface's own; values of order 10³ in double precision.
             expected = formula(data["alpha"], data["beta"])
             assert np.allclose(data["loss"], expected, rtol=1e-12, atol=1e-9)
 
         found = thalweg("export", "s", "--format", "csv", "--out", "c")
-        assert set(found.out.splitlines()) >= {"c/line.csv", "c/random.csv", "c/results.json"}
-        table = np.genfromtxt("c/random.csv", delimiter=",", names=True)
+        assert set(found.out.splitlines()) >= {"c/line.csv", "c/domain.csv", "c/results.json"}
+        table = np.genfromtxt("c/domain.csv", delimiter=",", names=True)
         assert len(table) == 25
         assert np.allclose(table["loss"], formula(table["alpha"], table["beta"]), rtol=1e-12, atol=1e-9)

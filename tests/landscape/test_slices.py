@@ -113,11 +113,11 @@ def test_holes_are_stored_and_the_rest_goes_on(run):
         np.testing.assert_allclose(found.values["loss"], exact, rtol=1e-14)
         assert np.isnan(found.values["loss"]).any()
         assert np.isinf(found.values["loss"]).any()
-    assert counted.points == 2 * 81 + 3
+    assert counted.points == 2 * 81 + 4
     again = evaluate(counted.surface, axis_plane(counted.surface), 9, run=run)
     np.testing.assert_array_equal(again.values["loss"], found.values["loss"])
-    # The run's claim on its grid asks the surface for its fingerprint, which evaluates three points.
-    assert (again.evaluations, counted.points) == (0, 2 * 81 + 2 * 3)
+    # The run's claim on its grid evaluates the center, and three points for the surface's fingerprint.
+    assert (again.evaluations, counted.points) == (0, 2 * 81 + 2 * 4)
 
 
 class Logarithm(nn.Module):
@@ -161,12 +161,12 @@ def test_an_interrupted_slice_of_a_surface_goes_on_at_the_next_row(tmp_path):
         Run.open(tmp_path / "run", kind="slice", settings={}) as run,
     ):
         evaluate(counted.surface, plane, 5, run=run, progress=interrupted_after(10))
-    assert counted.points == 10 + 3
+    assert counted.points == 10 + 4
     seen = []
     with Run.open(tmp_path / "run", kind="slice", settings={}) as run:
         rest = evaluate(counted.surface, plane, 5, run=run, progress=lambda *done: seen.append(done))
         assert run.evaluations("slice") == 25
-    assert (rest.evaluations, counted.points) == (15, 25 + 2 * 3)
+    assert (rest.evaluations, counted.points) == (15, 25 + 2 * 4)
     assert seen == [(15, 25), (20, 25), (25, 25)]
     np.testing.assert_array_equal(rest.values["loss"], whole.values["loss"])
 

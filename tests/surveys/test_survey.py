@@ -25,8 +25,8 @@ from thalweg.surveys import Settings, SurveyResult, folder_name, survey
 COARSE = Settings(resolution=3, line_resolution=5, k=4, probes=2, steps=4)
 NAMES = [
     "target", "provenance", "training", "quality", "gradient", "eigenpairs", "trace", "density",
-    "classification", "sharpness", "stability", "slice.line", "slice.random", "slice.trajectory",
-    "slice.eigen", "verdict",
+    "classification", "sharpness", "stability", "slice.line", "slice.domain", "slice.random",
+    "slice.trajectory", "slice.eigen", "verdict",
 ]  # fmt: skip
 
 # Losses here are single-precision means of some 100 terms: each of a few dozen operations rounds by 6e-8.
@@ -96,9 +96,9 @@ class TestProblem:
         with Run.read(found.path) as run:
             assert run.kind == "survey"
             assert run.results() == found.results
-            assert run.grids() == ["eigen", "line", "path", "random", "trajectory"]
+            assert run.grids() == ["eigen", "line", "random", "trajectory"]
             assert {name: len(run.points(name)) for name in run.grids()} == {
-                "eigen": 9, "line": 5, "path": 7, "random": 9, "trajectory": 9,
+                "eigen": 9, "line": 5, "random": 9, "trajectory": 9,
             }  # fmt: skip
             assert len(run.series("training")) == 7
 
@@ -516,12 +516,12 @@ class TestSurfaces:
     )
     def test_map_of_the_plane(self, tmp_path: Path, name: str, formula: Any) -> None:
         found = survey(name, tmp_path / "run", settings=COARSE)
-        described, surface = found.results["slice.random"], surfaces.get(name)
+        described, surface = found.results["slice.domain"], surfaces.get(name)
         alphas, betas = described["axes"]["alpha"], described["axes"]["beta"]
         assert [alphas[0], alphas[-1]] == surface.domain[0].tolist()
         assert [betas[0], betas[-1]] == surface.domain[1].tolist()
         assert described["origin"] == [0, 0]
-        for (i, j), values in points(found.path, "random").items():
+        for (i, j), values in points(found.path, "domain").items():
             # Terms of order 10⁴ at most, in double precision.
             assert values["loss"] == pytest.approx(formula(alphas[i], betas[j]), rel=1e-12, abs=1e-10)
         path = np.array(described["path"])
@@ -593,9 +593,9 @@ class TestSurfaces:
         found = survey(surface, tmp_path / "run", settings=replace(COARSE, resolution=5))
         # At the minimum (1, 1) the Hessian is the identity.
         assert found.results["eigenpairs"]["values"] == pytest.approx([1, 1], rel=1e-6)
-        described = found.results["slice.random"]
+        described = found.results["slice.domain"]
         kinds = set()
-        for (i, j), values in points(found.path, "random").items():
+        for (i, j), values in points(found.path, "domain").items():
             x, y = described["axes"]["alpha"][i], described["axes"]["beta"][j]
             expected = math.nan if y < 0 else math.inf if y == 0 else (x - 1) ** 2 / 2 + y - math.log(y)
             assert values["loss"] == pytest.approx(expected, rel=1e-12, nan_ok=True)
@@ -626,8 +626,8 @@ class TestSurfaces:
 
 def end_of(found: SurveyResult) -> list[float] | None:
     """The point that a two-dimensional surface was left at, as its map has it."""
-    path = found.results["slice.random"]["path"]
-    return path[-1] if path else None
+    described = found.results["slice.domain"]
+    return described["path"][-1] if described else None
 
 
 def test_objective_of_ones_own_kind(tmp_path: Path) -> None:
@@ -700,7 +700,7 @@ def test_interrupted_anywhere_continues_to_the_same_numbers(tmp_path: Path, what
     survey(out=tmp_path / "whole", settings=COARSE, progress=listener, **options)
     told = 10**6 - listener.left
     assert listener.stages[0] == ("training" if what == "problem" else "going to the point")
-    assert len(listener.stages) == 13
+    assert len(listener.stages) == 14
     # Interrupted after every seventh thing of what is left, until it gets through.
     interrupted = 0
     while interrupted < told:

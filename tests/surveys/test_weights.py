@@ -217,16 +217,15 @@ def test_one_misfit_in_a_trajectory(tmp_path: Path, coarse: Settings) -> None:
         survey(target(), tmp_path / "run", settings=coarse, trajectory=folder)
 
 
-def test_checkpoint_without_statistics_keeps_the_models(tmp_path: Path, coarse: Settings) -> None:
-    bare = {
-        name: tensor for name, tensor in fitting().items() if "running" not in name and "num_" not in name
-    }
-    save_file(bare, tmp_path / "w.safetensors")
-    found = survey(target(), tmp_path / "run", settings=coarse, checkpoint=tmp_path / "w.safetensors")
-    mixed = net(0)
-    mixed.load_state_dict(bare, strict=False)
-    measured = found.results["quality"]["train"]["loss"]["value"]
-    assert measured == pytest.approx(loss_at(mixed, cross_entropy, *data()), **LOSS)
+def test_checkpoint_without_statistics_or_frozen_weights_is_refused(tmp_path: Path, coarse: Settings) -> None:
+    whole = fitting()
+    for lacking in ("running_mean", "0.weight"):
+        bare = {name: tensor for name, tensor in whole.items() if lacking not in name}
+        assert len(bare) < len(whole)
+        save_file(bare, tmp_path / "w.safetensors")
+        with pytest.raises(InvalidArgument, match=rf"checkpoint lacks .*{lacking}"):
+            survey(target(), tmp_path / "run", settings=coarse, checkpoint=tmp_path / "w.safetensors")
+    assert not (tmp_path / "run").exists()
 
 
 class Payload:

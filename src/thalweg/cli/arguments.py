@@ -12,6 +12,7 @@ from thalweg.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from thalweg.problems import Training
+    from thalweg.surveys import Target
 
 TargetArgument = Annotated[
     str, typer.Argument(metavar="TARGET", help="A problem or surface by name, or path/to/file.py:factory.")
@@ -53,21 +54,19 @@ def parameters(assignments: list[str] | None) -> dict[str, Any]:
     return found
 
 
-def training(target: str, given: dict[str, Any], made: dict[str, Any]) -> Training | None:
+def training(target: Target, **given: Any) -> Training | None:
     """The target problem's own training with the `given` settings (those not None) in place of its own.
 
-    `made` are the problem's parameters. None when nothing was given.
+    None when nothing was given.
     """
     from dataclasses import replace
-
-    from thalweg.surveys import resolve
 
     chosen = {name: value for name, value in given.items() if value is not None}
     if not chosen:
         return None
-    problem = resolve(target, **made).problem
+    problem = target.problem
     if problem is None:
-        raise InvalidArgument(f"{', '.join(chosen)}: {target} is not trained here, only problems are")
+        raise InvalidArgument(f"{', '.join(chosen)}: {target.name} is not trained here, only problems are")
     if chosen.get("optimizer") in ("momentum", "nesterov") and not problem.training.momentum:
         chosen.setdefault("momentum", 0.9)
     return replace(problem.training, **chosen)

@@ -27,6 +27,7 @@ from thalweg.cli.arguments import (
 )
 from thalweg.cli.output import print_json, print_table
 from thalweg.cli.progress import TerminalProgress
+from thalweg.errors import RunConflict
 
 if TYPE_CHECKING:
     from thalweg.surveys import Plan, SurveyResult
@@ -61,6 +62,9 @@ def survey(
     epochs: EpochsOption = None,
     assignments: SetOption = None,
     threads: ThreadsOption = None,
+    resume: Annotated[
+        bool, typer.Option(help="Continue the run that the folder holds, or refuse to.")
+    ] = True,
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what will be evaluated, how long it takes, and stop.")
     ] = False,
@@ -80,47 +84,45 @@ def survey(
         thalweg survey my_model.py:make --checkpoint model.safetensors --trajectory checkpoints/
     """
     use_threads(threads)
-    from thalweg import report, surveys
+    from thalweg import surveys
+    from thalweg.report.surveyed import survey as survey_and_report
 
-    made = parameters(assignments)
-    given = {
-        "optimizer": optimizer,
-        "lr": lr,
-        "momentum": momentum,
-        "weight_decay": weight_decay,
-        "batch_size": batch_size,
-        "epochs": epochs,
-    }
-    chosen = training(target, given, made)
+    found_target = surveys.resolve(target, **parameters(assignments))
+    chosen = training(
+        found_target,
+        optimizer=optimizer,
+        lr=lr,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        batch_size=batch_size,
+        epochs=epochs,
+    )
     settings = surveys.Settings(
         seed=seed, resolution=resolution, span=span, k=k, normalization=normalization, probes=probes
     )
     if plan:
         subject = surveys.make_subject(
-            surveys.resolve(target, **made),
-            seed=seed,
-            training=chosen,
-            checkpoint=checkpoint,
-            trajectory=trajectory,
+            found_target, seed=seed, training=chosen, checkpoint=checkpoint, trajectory=trajectory
         )
         _print_plan(surveys.plan(subject, settings), json)
         return
+    folder = out or Path("runs") / surveys.folder_name(found_target.name)
+    if not resume and (folder / "run.sqlite").exists():
+        raise RunConflict(
+            f"{folder} holds a run: give another --out, delete the folder, or leave out --no-resume"
+        )
     with TerminalProgress(quiet=quiet) as progress:
-        found = surveys.survey(
-            target,
-            out,
+        found = survey_and_report(
+            found_target,
+            folder,
             settings=settings,
             training=chosen,
             checkpoint=checkpoint,
             trajectory=trajectory,
-            parameters=made,
             progress=progress,
             command=_command(),
         )
-        page = found.path / "report.html"
-        if not (found.was_finished and page.is_file()):
-            progress.stage("report")
-            report.write(found.path, page)
+    page = found.path / "report.html"
     if json:
         print_json(found.results | {"run": str(found.path), "report": str(page)})
     else:

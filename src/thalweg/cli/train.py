@@ -54,22 +54,22 @@ def train(
     use_threads(threads)
     from thalweg import surveys
 
-    made = parameters(assignments)
-    given = {
-        "optimizer": optimizer,
-        "lr": lr,
-        "momentum": momentum,
-        "weight_decay": weight_decay,
-        "batch_size": batch_size,
-        "epochs": epochs,
-    }
+    found_target = surveys.resolve(target, **parameters(assignments))
+    chosen = training(
+        found_target,
+        optimizer=optimizer,
+        lr=lr,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        batch_size=batch_size,
+        epochs=epochs,
+    )
     with TerminalProgress(quiet=quiet) as progress:
         found = surveys.train_into(
-            target,
+            found_target,
             out,
-            training=training(target, given, made),
+            training=chosen,
             seed=seed,
-            parameters=made,
             progress=progress,
             command=shlex.join(["thalweg", *sys.argv[1:]]),
         )

@@ -104,8 +104,9 @@ def classify(
         else:
             pairs = pairs or eigenpairs(operator, k, "both", tol, seed=seed)
             values, errors = pairs.values.double(), pairs.residuals.double()
+        differences = operator.difference_error
     extreme = float(values.abs().max())
-    rounding = 10 * precision * obj.size**0.5 * extreme
+    rounding = (10 * precision * obj.size**0.5 + differences) * extreme
     errors = errors + rounding
     index = int((values < -errors).sum())
     positive = int((values > errors).sum())

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+import torch
 from torch import Tensor
 
 from thalweg.curvature.eigenpairs import eigenpairs
@@ -42,9 +43,9 @@ def sharpness(
     Parameters
     ----------
     kind: "lambda_max", the largest Hessian eigenvalue (error: its residual); "trace", of the Hessian (error: one
-        standard error); "sam", L(θ + ρg/‖g‖) − L(θ), the one-step value of Foret et al. (2021), exact for that
-        step; "average", the mean of L(θ + ρu) − L(θ) over random directions u on the unit sphere (error: one
-        standard error).
+        standard error); "sam", L(θ + ρg/‖g‖) − L(θ), the one-step value of Foret et al. (2021) (error: rounding of
+        the two losses); "average", the mean of L(θ + ρu) − L(θ) over random directions u on the unit sphere
+        (error: one standard error, and rounding).
     rho: radius, in units of θ. probes: how many random directions "average" takes.
 
     Raises
@@ -68,16 +69,19 @@ def sharpness(
             estimate = trace(operator, seed=seed)
             return Sharpness(kind, estimate.value, estimate.stderr, "sum of the Hessian's eigenvalues")
         base = float(obj.loss(theta))
+        rounding = 4 * torch.finfo(obj.dtype).eps * abs(base)
         if kind == "sam":
             slope = obj.gradient(theta)
             norm = slope.norm()
             step = rho * slope / norm if float(norm) else slope
             rise = float(obj.loss(theta + step)) - base
             return Sharpness(
-                kind, rise, 0.0, f"rise of the loss after a gradient step of length {rho:g} uphill"
+                kind, rise, rounding, f"rise of the loss after a gradient step of length {rho:g} uphill"
             )
         draws = random_vectors(operator, probes, generator(seed))
         rises = [float(obj.loss(theta + rho * u / u.norm())) - base for u in draws.unbind(1)]
         mean = sum(rises) / probes
         spread = math.sqrt(sum((rise - mean) ** 2 for rise in rises) / (probes - 1) / probes)
-        return Sharpness(kind, mean, spread, f"mean rise of the loss over random steps of length {rho:g}")
+        return Sharpness(
+            kind, mean, spread + rounding, f"mean rise of the loss over random steps of length {rho:g}"
+        )

@@ -48,8 +48,13 @@ def largest_stable_rate(
     return stable_rate(float(pairs.values[0]), float(pairs.residuals[0]), optimizer, momentum)
 
 
-def stable_rate(lambda_max: float, residual: float, optimizer: str, momentum: float) -> StableRate:
-    """The stability edge for a known largest eigenvalue; infinite where the curvature is not positive."""
+def stable_rate(
+    lambda_max: float, residual: float, optimizer: str, momentum: float, weight_decay: float = 0.0
+) -> StableRate:
+    """The stability edge for a known largest eigenvalue; infinite where the curvature is not positive beyond its error.
+
+    A weight decay coupled into the gradient adds to the curvature in every direction.
+    """
     if not 0 <= momentum < 1:
         raise InvalidArgument(f"momentum must be in [0, 1), got {momentum}")
     edges = {
@@ -63,6 +68,9 @@ def stable_rate(lambda_max: float, residual: float, optimizer: str, momentum: fl
             "depends on their state"
         )
     edge, formula = edges[optimizer]
-    if lambda_max <= 0:
+    curvature = lambda_max + weight_decay
+    if weight_decay:
+        formula = formula.replace("λmax", f"(λmax + {weight_decay:g})") + ", weight decay included"
+    if curvature <= residual:
         return StableRate(float("inf"), 0.0, lambda_max, formula)
-    return StableRate(edge / lambda_max, edge * residual / lambda_max**2, lambda_max, formula)
+    return StableRate(edge / curvature, edge * residual / curvature**2, lambda_max, formula)

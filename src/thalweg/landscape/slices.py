@@ -89,9 +89,12 @@ def evaluate(
     found = {name: np.full(shape, np.nan) for name in metrics}
     indices = list(itertools.product(*map(range, shape)))
     missing = [index for index in indices if any(name not in known.get(index, {}) for name in metrics)]
-    with obj.evaluator(metrics, len(indices)) as evaluator:
+    # What a point has already is not evaluated again.
+    wanted = [name for name in metrics if any(name not in known.get(index, {}) for index in missing)]
+    check = wanted or list(metrics)
+    with obj.evaluator(check, len(indices)) as evaluator:
         done = len(indices) - len(missing)
-        for group in _together(missing, obj.batched and tuple(metrics) == ("loss",)):
+        for group in _together(missing, obj.batched and wanted == ["loss"]):
             points = [
                 plane.at([axis[i] for axis, i in zip(axes.values(), index, strict=True)]) for index in group
             ]
@@ -99,7 +102,7 @@ def evaluate(
                 values = [evaluator(points[0])]
             else:
                 values = [{"loss": loss} for loss in obj.losses(torch.stack(points)).tolist()]
-            known.update(zip(group, values, strict=True))
+            known |= {index: known.get(index, {}) | new for index, new in zip(group, values, strict=True)}
             if run is not None:
                 run.put_points(grid, {index: known[index] for index in group})
             done += len(group)
@@ -119,6 +122,9 @@ def _claim(run: Run, grid: str, obj: AbstractObjective, plane: Plane, axes: dict
     probe = torch.randn(plane.center.numel(), generator=torch.Generator().manual_seed(0)).to(plane.center)
     vectors = [plane.center, *plane.directions.T]
     numbers = [float(value) for v in vectors for value in (v.norm(), v @ probe)]
+    # The loss tells changed code of the model, on which the objective's digest does not look.
+    center = float(obj.loss(plane.center))
+    numbers += [center if np.isfinite(center) else 0.0]
     numbers += [float(values[end]) for values in axes.values() for end in (0, -1)]
     claim = {
         "objective": obj.fingerprint(),

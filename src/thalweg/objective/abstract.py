@@ -47,6 +47,8 @@ class Here(ABC):
     """
 
     theta: Tensor
+    difference_error = 0.0
+    """Largest estimated relative error of a product so far, where products are finite differences."""
 
     @abstractmethod
     def loss(self) -> Tensor:

@@ -257,7 +257,7 @@ def _loader_source(loader: DataLoader[Any], notes: list[str]) -> Callable[[], It
     def batches() -> Iterator[Batch]:
         nonlocal passes
         passes += 1
-        with _put_back(ordered.generator):
+        with own_generators(ordered):
             for number, batch in enumerate(ordered):
                 batch = plain(batch)
                 if number == 0:
@@ -279,14 +279,19 @@ def _loader_source(loader: DataLoader[Any], notes: list[str]) -> Callable[[], It
 
 
 @contextmanager
-def _put_back(generator: torch.Generator | None) -> Generator[None]:
-    """The state of the user's generator, from which a loader draws its workers' seed at each pass."""
-    state = generator.get_state() if generator else None
+def own_generators(loader: DataLoader[Any], seed: int | None = None) -> Generator[None]:
+    """The random generators that the loader and its samplers own are as before afterwards; inside set to `seed`."""
+    samplers = (loader, loader.sampler, getattr(loader.batch_sampler, "sampler", None))
+    found = [getattr(sampler, "generator", None) for sampler in samplers]
+    states = [(own, own.get_state()) for own in {id(own): own for own in found if own is not None}.values()]
     try:
+        for own, _ in states:
+            if seed is not None:
+                own.manual_seed(seed)
         yield
     finally:
-        if generator and state is not None:
-            generator.set_state(state)
+        for own, state in states:
+            own.set_state(state)
 
 
 def _in_order(sampler: Any, dataset: Any) -> Any:

@@ -36,7 +36,7 @@ class ModelHere(Here):
 
     For each batch the graph of the gradient is kept from the first product on, while the estimated sum of the
     kept graphs stays within the objective's `memory_budget`; the other batches are differentiated twice anew
-    for each vector. `strategy` says which it was.
+    for each vector. `strategy` is "kept graph" for both, or "finite differences" where there is no second derivative.
     """
 
     def __init__(self, objective: Objective, theta: Tensor) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from thalweg.errors import InvalidArgument
 from thalweg.objective.batch_loss import BatchLoss
@@ -68,7 +69,7 @@ def forward_metrics(
         if "accuracy" not in names:
             return module.mean_loss(batch).double()[None]
         output, target = module.output_target(batch)
-        hits = right(output, target)
+        hits = right(output, target, probabilities=_gives_probabilities(module))
         kept = target != getattr(module.loss_fn, "ignore_index", -100)
         found = [(hits & kept).sum().double() / count(batch), kept.sum().double() / count(batch)]
         if "loss" in names:
@@ -96,7 +97,10 @@ def measure(here: ModelHere, metrics: Sequence[str]) -> dict[str, Measurement]:
     errors: dict[str, float] = dict.fromkeys(METRICS, math.nan)
     found = values(here, metrics)
     if "accuracy" in found:
-        errors["accuracy"] = _share_error(found["accuracy"], samples)
+        # Of samples whose target is skipped there is no prediction to count.
+        kept = here.sum(forward_metrics(["accuracy"], here.objective.batches.count))[-1]
+        predictions = round(float(kept) * here.objective.batches.total)
+        errors["accuracy"] = _share_error(found["accuracy"], min(samples, predictions))
     if "loss" in found and (spread := _sample_spread(here, found["loss"])) is not None:
         errors["loss"] = math.sqrt(spread / (samples - 1)) if samples > 1 else math.nan
     return {name: Measurement(value, errors[name], samples) for name, value in found.items()}
@@ -137,19 +141,27 @@ class _DoesNotSplit(Exception):
     """The loss of a batch is not a mean over its samples."""
 
 
-def right(output: Tensor, target: Any) -> Tensor:
+def _gives_probabilities(module: BatchLoss) -> bool:
+    """Whether the loss takes the probability of class 1 rather than its logit."""
+    loss_fn = module.loss_fn
+    return isinstance(loss_fn, nn.BCELoss) or loss_fn is F.binary_cross_entropy
+
+
+def right(output: Tensor, target: Any, *, probabilities: bool = False) -> Tensor:
     """Whether each prediction is the target's class; the class axis is the output's last one, or its axis 1.
 
-    A single output column is a logit of class 1, and then targets may be floating-point zeros and ones.
+    A single output column is a logit of class 1, or with `probabilities` its probability, and targets are then
+    zeros and ones of any type.
     """
     if not isinstance(target, Tensor):
         raise InvalidArgument(f"accuracy needs class targets, got a {type(target).__name__}")
     if output.shape == (*target.shape, 1):
         output = output[..., 0]
-    if target.is_floating_point() and not (output.shape == target.shape and bool(_binary(target).all())):
+    alike = output.shape == target.shape
+    if (alike or target.is_floating_point()) and not (alike and bool(_binary(target).all())):
         raise InvalidArgument("accuracy needs class targets; for a regression ask for the loss alone")
-    if output.shape == target.shape:
-        return (output > 0) == (target > 0.5)
+    if alike:
+        return (output > (0.5 if probabilities else 0)) == (target > 0.5)
     if output.shape[:-1] == target.shape:
         return output.argmax(-1) == target
     if output.dim() > 2 and output.shape[:1] + output.shape[2:] == target.shape:

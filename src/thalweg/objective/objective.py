@@ -201,9 +201,10 @@ class Objective(AbstractObjective):
         digest = hashlib.sha256()
         for part in (self.model, self.batchnorm, self._dtype, list(self._selected)):
             digest.update(repr(part).encode())
+        module = self.module
         # By identity: a tied parameter is in the state under several names.
         moving = {id(parameter) for parameter in self._selected.values()}
-        for part in identity([self.module.loss_fn, self.module.batch_loss], moving):
+        for part in identity([module.loss_fn, module.batch_loss, module.outputs, self.batches.count], moving):
             digest.update(part)
         for name, tensor in self.model.state_dict(keep_vars=True).items():
             if isinstance(tensor, Tensor) and id(tensor) not in moving:

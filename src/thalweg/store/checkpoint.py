@@ -6,7 +6,7 @@ import pickle
 import pickletools
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +22,13 @@ _NESTINGS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+def load_checkpoint(path: str | os.PathLike[str], names: Collection[str] = ()) -> dict[str, Tensor]:
     """The state dict in a checkpoint file, on the CPU, in the shapes and types it was saved with.
 
     Reads .safetensors, and .pt, .pth and .bin as far as they hold only tensors and plain values. Takes the
     state dict out of {"state_dict": ...}, {"model_state_dict": ...} or {"model": ...} and strips the prefixes
-    that DistributedDataParallel and torch.compile put before every name.
+    that DistributedDataParallel and torch.compile put before every name, unless one of `names`, the model's own,
+    has it.
 
     Raises UnsafeFile for a pickle that would execute code (it is not executed), MissingData if there is no
     such file, InvalidArgument if it is no checkpoint.
@@ -44,10 +45,12 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     if not file.stat().st_size:
         raise InvalidArgument(f"checkpoint {file} is empty: save it again")
     held = _safetensors(file) if file.suffix == ".safetensors" else _pickled(file)
-    return _state_dict(held, file)
+    return _state_dict(held, file, names)
 
 
-def load_trajectory(folder: str | os.PathLike[str]) -> list[tuple[str, dict[str, Tensor]]]:
+def load_trajectory(
+    folder: str | os.PathLike[str], names: Collection[str] = ()
+) -> list[tuple[str, dict[str, Tensor]]]:
     """Name (without suffix) and state dict of every checkpoint file in `folder`, "epoch_2" before "epoch_10".
 
     Raises MissingData if there are fewer than two, and what `load_checkpoint` raises.
@@ -63,7 +66,7 @@ def load_trajectory(folder: str | os.PathLike[str]) -> list[tuple[str, dict[str,
             f"trajectory {place} must hold at least 2 checkpoint files ({', '.join(_SUFFIXES)}), "
             f"found {len(files)}"
         )
-    return [(file.stem, load_checkpoint(file)) for file in sorted(files, key=_natural)]
+    return [(file.stem, load_checkpoint(file, names)) for file in sorted(files, key=_natural)]
 
 
 def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:
@@ -126,7 +129,7 @@ def _unreadable(file: Path, error: Exception) -> InvalidArgument:
     return InvalidArgument(f"checkpoint {file} cannot be read, it may be damaged or cut short: {reason}")
 
 
-def _state_dict(held: Any, file: Path) -> dict[str, Tensor]:
+def _state_dict(held: Any, file: Path, names: Collection[str]) -> dict[str, Tensor]:
     from torch import Tensor
 
     # Not without end: a pickle may nest a dict in itself.
@@ -140,7 +143,9 @@ def _state_dict(held: Any, file: Path) -> dict[str, Tensor]:
         raise InvalidArgument(
             f"checkpoint {file} holds no tensors (its keys: {keys}): save model.state_dict()"
         )
-    while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in tensors)), None):
+    own = [p for p in _PREFIXES if any(name.startswith(p) for name in names)]
+    foreign = [p for p in _PREFIXES if p not in own]
+    while prefix := next((p for p in foreign if all(name.startswith(p) for name in tensors)), None):
         tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return tensors
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
-from thalweg.objective.batches import Batch, plain
+from thalweg.objective.batches import Batch, own_generators, plain
 from thalweg.objective.preserved import preserved_rng
 
 
@@ -22,7 +21,7 @@ def minibatches(data: Any, batch_size: int, seed: int, epoch: int) -> Iterator[B
     draw = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     if isinstance(data, DataLoader):
         loader = cast("DataLoader[Any]", data)
-        with _seeded(loader, draw.initial_seed()):
+        with own_generators(loader, draw.initial_seed()):
             for batch in loader:
                 yield plain(batch)
     elif isinstance(data, list):
@@ -51,18 +50,3 @@ def batches_per_epoch(data: Any, batch_size: int) -> int:
     if isinstance(data, Dataset):
         return -(-len(cast("Any", data)) // batch_size)
     return -(-tree_leaves(plain(data))[0].shape[0] // batch_size)
-
-
-@contextmanager
-def _seeded(loader: DataLoader[Any], seed: int) -> Generator[None]:
-    """The loader's own random generators, where it has any, set to `seed`; as before afterwards."""
-    samplers = (loader, loader.sampler, getattr(loader.batch_sampler, "sampler", None))
-    found = [getattr(sampler, "generator", None) for sampler in samplers]
-    states = [(own, own.get_state()) for own in {id(own): own for own in found if own is not None}.values()]
-    for own, _ in states:
-        own.manual_seed(seed)
-    try:
-        yield
-    finally:
-        for own, state in states:
-            own.set_state(state)

@@ -50,7 +50,8 @@ def plan(subject: Subject, settings: Settings) -> Plan:
     with objective.evaluator(subject.metrics) as evaluate:
         loss = _seconds(lambda: evaluate(point))
     size, k = objective.size, min(settings.k, objective.size)
-    slices = 1 if size <= 2 else 2 + (subject.training is not None or len(subject.given) > 2)
+    travels = subject.training is not None or len(subject.given) > 2 or isinstance(objective, Surface)
+    slices = 1 if size <= 2 else 2 + travels
     points = settings.line_resolution + slices * settings.plane_resolution(objective) ** 2
     stages = [
         PlannedStage("losses and accuracies", 4, "loss", 4 * loss),

@@ -166,7 +166,8 @@ def stability(survey: Survey) -> dict[str, Any]:
     known = training is not None and training.optimizer in ("sgd", "momentum", "nesterov")
     optimizer = training.optimizer if training is not None and known else "sgd"
     momentum = training.momentum if training is not None and known else 0.0
-    edge = stable_rate(float(pairs.values[0]), float(pairs.residuals[0]), optimizer, momentum)
+    decay = training.weight_decay if training is not None and known else 0.0
+    edge = stable_rate(float(pairs.values[0]), float(pairs.residuals[0]), optimizer, momentum, decay)
     used = training.lr if training is not None and known else None
     ratio = None if used is None else used / edge.rate
     return asdict(edge) | {"optimizer": optimizer, "used": used, "ratio": ratio}
@@ -185,12 +186,19 @@ def slice_line(survey: Survey) -> dict[str, Any]:
     return _slice(survey, "line", f"Along a random direction, {_scaling(survey)}", _random(survey, 1))
 
 
-def slice_random(survey: Survey) -> dict[str, Any]:
-    """A plane along two random directions; of a two-dimensional surface, all of it."""
+def slice_domain(survey: Survey) -> dict[str, Any] | None:
+    """All of a two-dimensional surface, None for anything else."""
     subject = survey.subject
-    if isinstance(subject.objective, Surface) and subject.objective.size == 2:
-        plane = axis_plane(subject.objective, domain=subject.objective.domain)
-        return _slice(survey, "random", "The surface with the path down", plane, subject.path)
+    if not (_is_map(survey) and isinstance(subject.objective, Surface)):
+        return None
+    plane = axis_plane(subject.objective, domain=subject.objective.domain)
+    return _slice(survey, "domain", "The surface with the path down", plane, subject.path)
+
+
+def slice_random(survey: Survey) -> dict[str, Any] | None:
+    """A plane along two random directions; None for a two-dimensional surface, which is shown whole."""
+    if _is_map(survey):
+        return None
     title = f"Plane of two random directions, {_scaling(survey)}"
     return _slice(survey, "random", title, _random(survey, 2))
 
@@ -198,8 +206,12 @@ def slice_random(survey: Survey) -> dict[str, Any]:
 def slice_trajectory(survey: Survey) -> dict[str, Any] | None:
     """The plane that holds most of the training path; None when there is no path that spans one."""
     subject = survey.subject
-    points = path_points(subject.path)
-    if len(points) < 3 or subject.objective.size == 2:
+    path = subject.path
+    if path and not torch.equal(path[-1], subject.theta):
+        # The plane goes through the point that is measured, which need not be the last checkpoint.
+        path = [*path, subject.theta]
+    points = path_points(path)
+    if len(points) < 3 or _is_map(survey):
         return None
     try:
         plane = trajectory_plane(subject.objective, points)
@@ -218,6 +230,10 @@ def slice_eigen(survey: Survey) -> dict[str, Any] | None:
     pairs = survey.pairs() if survey.settings.k > 2 else None
     plane = eigen_plane(subject.objective, center=subject.theta, pairs=pairs, seed=survey.settings.seed)
     return _slice(survey, "eigen", "Plane of the two stiffest directions", plane)
+
+
+def _is_map(survey: Survey) -> bool:
+    return isinstance(survey.subject.objective, Surface) and survey.subject.objective.size == 2
 
 
 def _random(survey: Survey, dim: int) -> Plane:
@@ -283,7 +299,13 @@ def _slice(
 
 
 def _path_losses(survey: Survey, path: list[Tensor]) -> list[float]:
-    """The true loss at each point of the path, kept point by point like a slice's."""
+    """The true loss at each point of the path, kept point by point like a slice's.
+
+    Of epochs trained here it is the one that was recorded, under the batch-norm statistics of its time.
+    """
+    recorded = survey.run.series("training")
+    if len(recorded) == len(path) and survey.subject.training is not None:
+        return [row["loss"] for row in recorded]
     known = survey.run.points("path")
     losses: list[float] = []
     for i, theta in enumerate(path):
@@ -305,6 +327,7 @@ STAGES: dict[str, tuple[str, Callable[[Survey], Any]]] = {
     "sharpness": ("sharpness", sharpnesses),
     "stability": ("largest stable rate", stability),
     "slice.line": ("slice along a line", slice_line),
+    "slice.domain": ("map of the surface", slice_domain),
     "slice.random": ("slice along a random plane", slice_random),
     "slice.trajectory": ("slice along the training path", slice_trajectory),
     "slice.eigen": ("slice along eigenvectors", slice_eigen),

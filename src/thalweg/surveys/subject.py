@@ -53,6 +53,8 @@ class Subject:
             "objective": self.objective.fingerprint(),
             "test": None if self.test is None else self.test.fingerprint(),
             "start": start.hexdigest(),
+            # To six digits: tells changed code of the model, on which the digests do not look.
+            "loss at start": f"{float(self.objective.loss()):.5e}",
             "training": training,
         }
 
@@ -137,10 +139,10 @@ def _load(subject: Subject, checkpoint: str | Path | None, trajectory: str | Pat
     if not isinstance(objective, Objective):
         raise InvalidArgument(f"checkpoint and trajectory need a model, {subject.target.name} has none")
     if trajectory:
-        subject.given = _states(trajectory)
+        subject.given = _states(trajectory, objective.model)
         for state in subject.given:
             objective.flatten(state)
-    final = _states(checkpoint)[-1] if checkpoint else subject.given[-1]
+    final = _states(checkpoint, objective.model)[-1] if checkpoint else subject.given[-1]
     objective.flatten(final)
     own = objective.model.state_dict()
     for name, tensor in final.items():
@@ -150,11 +152,23 @@ def _load(subject: Subject, checkpoint: str | Path | None, trajectory: str | Pat
             raise InvalidArgument(
                 f"checkpoint: {name} has shape {tuple(tensor.shape)}, the model's has {tuple(own[name].shape)}"
             )
+    named = objective.model.state_dict(keep_vars=True)
+    held = {id(named[name]) for name in final}
+    lacking = [
+        name
+        for name, value in named.items()
+        if isinstance(value, Tensor) and id(value) not in held and not name.endswith("num_batches_tracked")
+    ]
+    if lacking:
+        raise InvalidArgument(
+            f"checkpoint lacks {', '.join(lacking[:4])}{', ...' if lacking[4:] else ''}: save model.state_dict(), "
+            "with buffers and frozen parameters"
+        )
     objective.model.load_state_dict(final, strict=False)
     subject.source = f"checkpoint {checkpoint or trajectory}"
 
 
-def _states(path: str | Path) -> list[dict[str, Tensor]]:
+def _states(path: str | Path, model: nn.Module) -> list[dict[str, Tensor]]:
     """The weights in a file, in a folder of files, or in a run folder."""
     place = Path(path)
     if (place / "run.sqlite").is_file():
@@ -164,8 +178,8 @@ def _states(path: str | Path) -> list[dict[str, Tensor]]:
             raise InvalidArgument(f"{place} holds a run without weights: give one that trained a model")
         return found
     if place.is_dir():
-        return [state for _, state in load_trajectory(place)]
-    return [load_checkpoint(place)]
+        return [state for _, state in load_trajectory(place, model.state_dict())]
+    return [load_checkpoint(place, model.state_dict())]
 
 
 def _known_metrics(objective: AbstractObjective) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from thalweg.objective import Objective
 from thalweg.problems import Training
@@ -100,12 +101,14 @@ def survey(
 def _model_as_before(target: Target) -> Generator[None]:
     """A model that is not built here gets the weights back that a checkpoint replaces."""
     model = target.objective.model if isinstance(target.objective, Objective) else None
-    own = {} if model is None else {name: t.detach().clone() for name, t in model.state_dict().items()}
+    state = {} if model is None else model.state_dict()
+    own = {name: t.detach().clone() for name, t in state.items() if isinstance(t, Tensor)}
     try:
         yield
     finally:
         if model is not None:
-            changed = {name: own[name] for name, t in model.state_dict().items() if not t.equal(own[name])}
+            now = model.state_dict()
+            changed = {name: value for name, value in own.items() if not value.equal(now[name])}
             model.load_state_dict(changed, strict=False)
 
 
@@ -120,6 +123,7 @@ def _run(
         if name not in run.results():
             begun = time.perf_counter()
             value = compute()
+            _keep_notes(run, subject)
             run.put_result(name, value, time.perf_counter() - begun)
 
     advance = None if progress is None else progress.advance
@@ -142,6 +146,10 @@ def _run(
         keep("verdict", lambda: verdict(run.results()))
     finally:
         work.close()
+
+
+def _keep_notes(run: Run, subject: Subject) -> None:
+    """What the objective noticed goes into the run before the result that it concerns."""
     for note in subject.objective.notes if isinstance(subject.objective, Objective) else ():
         if note not in run.notes():
             run.note(note)

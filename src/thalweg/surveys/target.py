@@ -36,12 +36,14 @@ def resolve(target: object, /, **parameters: Any) -> Target:
     """The target that a name, a "file.py:factory", or an object in memory stands for.
 
     A factory may return a Problem, an Objective, a Surface, a tuple (model, loss_fn, data) or
-    (model, loss_fn, data, test_data), or a dict of Objective's arguments.
+    (model, loss_fn, data, test_data), or a dict of Objective's arguments. A Target is returned as it is.
 
     `parameters` go to the factory of a named problem or surface.
 
     Raises UnknownName for a name that is neither a problem nor a surface, InvalidArgument for another object.
     """
+    if isinstance(target, Target):
+        return target
     if parameters and (not isinstance(target, str) or ".py:" in target):
         raise InvalidArgument(f"parameters {', '.join(parameters)} are for named problems and surfaces")
     if not isinstance(target, str):

@@ -33,7 +33,8 @@ def train(
 
     Each epoch leaves in `run` a row of the series "training" (losses and accuracies in evaluation mode, at the
     epoch's end), the weights as tensors "epoch-0001" and the optimizer's state. A loss that is no longer finite
-    ends the training; the model is then left at the last epoch before.
+    ends the training; the model is then left at the last epoch before. A finite loss that ends a hundred times
+    above where it began counts as diverged too.
 
     The result equals that of an unbroken run: batches and dropout depend on `seed` and the epoch alone.
     """
@@ -71,6 +72,8 @@ def train(
         for parameter, before in gradients:
             parameter.grad = before
     finished = len(_epochs(run)) - 1
+    losses = [row["loss"] for row in run.series("training")]
+    diverged = diverged or losses[-1] > 100 * losses[0]
     steps = batches_per_epoch(problem.train, training.batch_size) * finished
     return {"source": "trained here", "steps": steps, "diverged": diverged} | asdict(training)
 
