@@ -9,15 +9,18 @@ if TYPE_CHECKING:
     from thalweg import curvature, landscape, plots, problems, report, store, surfaces
     from thalweg.errors import ThalwegError
     from thalweg.objective import Objective
-    from thalweg.problems import Problem
+    from thalweg.problems import Problem, Training
     from thalweg.report.surveyed import survey
+    from thalweg.surveys import Settings
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Objective",
     "Problem",
+    "Settings",
     "ThalwegError",
+    "Training",
     "__version__",
     "curvature",
     "landscape",
@@ -32,6 +35,8 @@ __all__ = [
 _HOMES = {
     "Objective": "thalweg.objective",
     "Problem": "thalweg.problems",
+    "Settings": "thalweg.surveys",
+    "Training": "thalweg.problems",
     "ThalwegError": "thalweg.errors",
     "survey": "thalweg.report.surveyed",
 }

@@ -224,3 +224,41 @@ def test_a_model_that_returns_no_loss():
     objective = Objective(Silent(4, 3).double(), data={"x": X})
     with pytest.raises(InvalidArgument, match=r"model\(\*\*batch\) returned no loss: pass labels"):
         objective.loss()
+
+
+def test_a_models_own_loss_counts_the_labels_it_keeps() -> None:
+    """`model(**batch).loss` averages over labels that are not -100, so batches weigh as many."""
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.line = nn.Linear(4, 3).double()
+
+        def forward(self, x, labels):
+            return {"loss": F.cross_entropy(self.line(x), labels)}
+
+    torch.manual_seed(0)
+    x, labels = torch.randn(40, 4, dtype=torch.float64), torch.randint(0, 3, (40,))
+    labels[torch.arange(40) % 7 < 4] = -100
+    labels[30:] = -100
+    model = Own()
+    exact = F.cross_entropy(model.line(x), labels).item()
+    batches = [{"x": x[i : i + 16], "labels": labels[i : i + 16]} for i in range(0, 40, 16)]
+    for microbatch in (None, 8, 5):
+        found = Objective(model, data=batches, microbatch=microbatch).loss().item()
+        assert found == pytest.approx(exact, rel=1e-12)
+
+
+def test_a_loss_that_is_no_mean_over_samples_is_not_split() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(12, 4), torch.randint(0, 3, (12, 1))
+    y[::3] = -1
+
+    def kept(output, target):
+        return F.cross_entropy(output, target[:, 0], ignore_index=-1)
+
+    model = nn.Linear(4, 3)
+    with pytest.raises(InvalidArgument, match=r"microbatch: the loss of a batch is .* pass count=f"):
+        Objective(model, kept, (x[:8], y[:8]), microbatch=5).loss()
+    counted = Objective(model, kept, (x, y), microbatch=5, count=lambda batch: float((batch[1] >= 0).sum()))
+    assert counted.loss().item() == pytest.approx(kept(model(x), y).item(), rel=1e-5)

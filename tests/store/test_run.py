@@ -197,13 +197,15 @@ def test_settings_with_nan_continue(tmp_path):
 
 def test_another_run_in_the_folder_is_a_conflict(run):
     run.close()
+    settings = {"resolution": 25, "span": 1.0, "layers": [3, 4], "new": "x" * 64}
+    remedy = "choose another --out, or delete the folder"
     with pytest.raises(RunConflict) as conflict:
-        Run.open(
-            run.path, kind="train", settings={"resolution": 25, "span": 1.0, "layers": [3, 4], "new": "x"}
-        )
+        Run.open(run.path, kind="train", settings=settings)
+    assert str(conflict.value) == f'{run.path} holds another run (kind was "survey", now "train"): {remedy}'
+    with pytest.raises(RunConflict) as conflict:
+        Run.open(run.path, kind="survey", settings=settings)
     assert str(conflict.value) == (
-        f'{run.path} holds another run (kind was "survey", now "train", resolution was 51, now 25, '
-        'seed was null, now not set, new was not set, now "x"): choose another --out, or delete the folder'
+        f"{run.path} holds another run (resolution was 51, now 25, seed was null, now not set, other new): {remedy}"
     )
     with Run.open(run.path, kind="survey", settings=SETTINGS):
         pass

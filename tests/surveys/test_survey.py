@@ -353,9 +353,9 @@ class TestOwnObjective:
         x, y = classes(60)
         held_out = classes(10, seed=1)
         survey((model, cross_entropy, (x, y), held_out), tmp_path / "run", settings=COARSE)
-        with pytest.raises(RunConflict, match="objective was"):
+        with pytest.raises(RunConflict, match="other objective"):
             survey((model, cross_entropy, (x + 1, y), held_out), tmp_path / "run", settings=COARSE)
-        with pytest.raises(RunConflict, match="test was"):
+        with pytest.raises(RunConflict, match="other test"):
             survey((model, cross_entropy, (x, y), (x[:10], y[:10])), tmp_path / "run", settings=COARSE)
         with torch.no_grad():
             model.body[0].bias += 1

@@ -350,7 +350,7 @@ class TestTrainInto:
         assert train_into(problem(), tmp_path / "run", seed=2).results == first.results
         with pytest.raises(RunConflict, match="seed was 2, now 3"):
             train_into(problem(), tmp_path / "run", seed=3)
-        with pytest.raises(RunConflict, match=r"training was .*epochs.* now .*epochs"):
+        with pytest.raises(RunConflict, match=r"training.epochs was"):
             train_into(problem(), tmp_path / "run", seed=2, training=Training(epochs=9))
 
     def test_only_problems(self, tmp_path: Path) -> None:

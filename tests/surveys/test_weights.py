@@ -96,14 +96,14 @@ def test_model_in_memory_gets_its_own_weights_back(tmp_path: Path, coarse: Setti
 def test_other_checkpoint_in_the_same_folder_is_refused(tmp_path: Path, coarse: Settings) -> None:
     first, second = (as_safetensors(net(seed), tmp_path / f"{seed}") for seed in (1, 2))
     survey(target(), tmp_path / "run", settings=coarse, checkpoint=first)
-    with pytest.raises(RunConflict, match="start was"):
+    with pytest.raises(RunConflict, match="other start"):
         survey(target(), tmp_path / "run", settings=coarse, checkpoint=second)
 
 
 def test_other_trajectory_to_the_same_point_is_refused(tmp_path: Path, coarse: Settings) -> None:
     first, second = (folder_of([net(seed), net(9)], tmp_path / f"t{seed}") for seed in (1, 2))
     survey(target(), tmp_path / "run", settings=coarse, trajectory=first)
-    with pytest.raises(RunConflict, match="start was"):
+    with pytest.raises(RunConflict, match="other start"):
         survey(target(), tmp_path / "run", settings=coarse, trajectory=second)
 
 

@@ -77,7 +77,7 @@ def train(
         print_json(found.results | {"run": str(found.path)})
         return
     how = found.results["training"]
-    state = "diverged: weights are those before" if how["diverged"] else "done"
+    state = "diverged, the last finite weights are kept" if how["diverged"] else "done"
     print(f"{how['optimizer']} at {how['lr']:g}, {how['steps']} steps: {state}")
     rows = [
         (f"{split} {name}", f"{value['value']:.4f}", f"{value['stderr']:.4f}")

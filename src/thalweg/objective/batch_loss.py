@@ -158,7 +158,8 @@ def loss_count(loss_fn: LossFunction | None) -> Callable[[Batch], float] | None:
 
     The target is the last element of a batch, or its "labels"; with neither, samples are counted.
     """
-    if loss_fn in (F.cross_entropy, F.nll_loss):
+    if loss_fn in (F.cross_entropy, F.nll_loss, None):
+        # A model's own loss, when there is none, skips labels of -100 as these do.
         weight, ignored = None, -100
     elif isinstance(loss_fn, (nn.CrossEntropyLoss, nn.NLLLoss)) and loss_fn.reduction == "mean":
         weight, ignored = loss_fn.weight, loss_fn.ignore_index

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
@@ -15,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from thalweg.errors import InvalidArgument, OutOfMemory, ThalwegError
 from thalweg.objective.abstract import AbstractObjective, Block
 from thalweg.objective.batch_loss import BatchLoss, LossFunction, ModelBatchLoss, ModelOutputs, loss_count
-from thalweg.objective.batches import Batch, Batches, batch_size, make_batches, tensors
+from thalweg.objective.batches import Batch, Batches, batch_size, make_batches, split, tensors
 from thalweg.objective.evaluator import Evaluator
 from thalweg.objective.here import ModelHere
 from thalweg.objective.identity import content, identity
@@ -96,10 +97,12 @@ class Objective(AbstractObjective):
         self._device = self._like[0].device
         self._blocks = blocks(self.model, self._selected)
         self.module = BatchLoss(self.model, loss_fn, batch_loss, outputs)
+        # Of a batch_loss nothing is known but that it is a mean.
+        counted = None if loss_fn is None and batch_loss is not None else loss_count(loss_fn)
         with preserved_rng():
             self.batches: Batches = make_batches(
                 data,
-                count or loss_count(loss_fn) or _samples,
+                count or counted or _samples,
                 device=self._device,
                 dtype=self._dtype,
                 batch_size=batch_size,
@@ -116,6 +119,9 @@ class Objective(AbstractObjective):
         self.samples: int = samples
         self._checked_deterministic = False
         self._bytes_per_sample: float | None = None
+
+    def __repr__(self) -> str:
+        return f"Objective({self.name}: {self.size} parameters, {self.samples} samples, {self.dtype}, {self.device})"
 
     @property
     def size(self) -> int:
@@ -289,6 +295,8 @@ class Objective(AbstractObjective):
                 _, batch = next(iter(self.batches))
                 _check_fit(self.module, batch)
                 check_deterministic(self.model, lambda: self.module(batch), self._dtype)
+                if self.batches.microbatch is not None and self.batchnorm == "eval":
+                    _check_additive(self.module, batch, self.batches.count)
 
         if not self._checked_deterministic:
             self.within_memory(evaluate_twice)
@@ -306,6 +314,8 @@ class Objective(AbstractObjective):
                 + (": give the data in smaller ones" if whole else "")
             ) from error
         self.batches = halved
+        # Whether the loss of a batch is the mean of its parts' matters from here on.
+        self._checked_deterministic = False
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         self.notes.append(f"memory ran out: evaluated in microbatches of {halved.microbatch} from here on")
@@ -315,7 +325,7 @@ def _check_fit(module: BatchLoss, batch: Batch) -> None:
     """Raise one line that names the shapes when torch finds that model, data and loss do not fit together."""
     try:
         module(batch)
-    except (RuntimeError, IndexError) as error:
+    except (RuntimeError, IndexError, ValueError) as error:
         misfit = any(
             sign in str(error) for sign in ("shape", "size", "dtype", "scalar type", "dimension", "out of")
         )
@@ -328,6 +338,20 @@ def _check_fit(module: BatchLoss, batch: Batch) -> None:
         raise InvalidArgument(
             f"model, loss and data do not fit: {reason} (a batch holds {shapes})"
         ) from error
+
+
+def _check_additive(module: BatchLoss, batch: Batch, count: Callable[[Batch], float]) -> None:
+    """Raise when the loss of a batch is not the mean of its halves' by their counts, so that it must not be split."""
+    if batch_size(batch) < 2:
+        return
+    halves = [half for half in split(batch, -(-batch_size(batch) // 2)) if count(half)]
+    whole = float(module(batch))
+    parts = sum(count(half) * float(module(half)) for half in halves) / sum(count(half) for half in halves)
+    if whole == whole and not math.isclose(whole, parts, rel_tol=1e-3, abs_tol=1e-6):
+        raise InvalidArgument(
+            f"microbatch: the loss of a batch is {whole:.6g}, the mean over its halves {parts:.6g}: the loss averages "
+            "over something else than samples; pass count=f with the number of terms in a batch, or whole batches"
+        )
 
 
 def _samples(batch: Batch) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -83,8 +83,8 @@ class Problem:
     name: str
     model: Callable[[], nn.Module]
     loss_fn: Callable[[Tensor, Tensor], Tensor] | None
-    train: Data
-    test: Data | None = None
+    train: Data = field(repr=False)
+    test: Data | None = field(default=None, repr=False)
     training: Training = Training()
     metrics: tuple[str, ...] = ("loss", "accuracy")
     description: str = ""

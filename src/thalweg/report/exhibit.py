@@ -47,7 +47,7 @@ def facts_of(described: Mapping[str, Any]) -> list[tuple[str, str]]:
     evaluations, error = described.get("evaluations"), described.get("error")
     if evaluations is not None:
         found.append(("points evaluated", number(evaluations)))
-    if error is not None:
+    if error:
         found.append(("largest relative error of an interpolated point", number(error, 2)))
     found.append(("seconds", number(described["seconds"], 2)))
     return found
