@@ -213,6 +213,28 @@ def test_a_grid_of_another_slice_is_refused(run):
     assert evaluate(objective, plane, 3, run=run).evaluations == 0
 
 
+def test_a_grid_of_changed_code_is_refused(run):
+    """Far from zero, so that the change of the loss is small beside the lengths of the plane's vectors."""
+
+    class Scaled(nn.Module):
+        factor = 1.0
+
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.full((2, 2), 1e4))
+
+        def forward(self, x):
+            return self.factor * (x @ self.w) * 1e-5
+
+    objective = Objective(Scaled(), F.mse_loss, (torch.ones(4, 2), torch.zeros(4, 2)))
+    plane = random_plane(objective)
+    evaluate(objective, plane, 3, run=run)
+    assert evaluate(objective, plane, 3, run=run).evaluations == 0
+    Scaled.factor = 1.01
+    with pytest.raises(RunConflict, match="holds points of another slice"):
+        evaluate(objective, plane, 3, run=run)
+
+
 def test_grids_of_a_run_are_apart(run):
     objective = classifier()
     first = evaluate(objective, random_line(objective, seed=1), 3, run=run, grid="one")
