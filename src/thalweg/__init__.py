@@ -6,7 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from thalweg import curvature, landscape, plots, problems, report, store, surfaces
+    from thalweg import (
+        clipping,
+        curvature,
+        initialization,
+        landscape,
+        optim,
+        plots,
+        problems,
+        report,
+        schedules,
+        store,
+        surfaces,
+    )
     from thalweg.errors import ThalwegError
     from thalweg.objective import Objective
     from thalweg.problems import Problem, Training
@@ -22,11 +34,15 @@ __all__ = [
     "ThalwegError",
     "Training",
     "__version__",
+    "clipping",
     "curvature",
+    "initialization",
     "landscape",
+    "optim",
     "plots",
     "problems",
     "report",
+    "schedules",
     "store",
     "surfaces",
     "survey",

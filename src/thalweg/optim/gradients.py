@@ -1,0 +1,72 @@
+"""Gradients that an optimizer meets: not finite, sparse, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from thalweg.errors import InvalidArgument
+from thalweg.optim.rule import Group, Rule
+
+Nonfinite: TypeAlias = Literal["pass", "skip", "raise"]
+
+
+def may_step(groups: Sequence[Mapping[str, Any]], policy: Nonfinite) -> bool:
+    """Whether to take the step: always with "pass"; with "skip" only if every gradient is finite.
+
+    Raises FloatingPointError, naming the first parameter at fault, with "raise".
+    """
+    if policy == "pass":
+        return True
+    for index, group in enumerate(groups):
+        for place, p in enumerate(group["params"]):
+            if p.grad is None or finite(p.grad):
+                continue
+            if policy == "skip":
+                return False
+            named = group.get("param_names")
+            name = named[place] if named else f"{place} of group {index}, shape {tuple(p.shape)}"
+            raise FloatingPointError(
+                f"gradient of parameter {name} is not finite: clip it, lower lr, or choose nonfinite='skip'"
+            )
+    return True
+
+
+def finite(g: Tensor) -> bool:
+    """Whether every entry is a finite number."""
+    return bool(torch.isfinite(g.coalesce().values() if g.layout == torch.sparse_coo else g).all())
+
+
+def sparse_or_dense(g: Tensor, rule: Rule, group: Group) -> Tensor:
+    """A sparse gradient as it is for rules that leave untouched entries alone, else dense if torch's rule takes it.
+
+    Raises InvalidArgument for rules that move every entry at every step.
+    """
+    if g.layout == torch.sparse_coo and rule.idle_at_zero(group):
+        return g.coalesce()
+    if rule.takes_sparse:
+        return g.to_dense()
+    raise InvalidArgument(
+        f"{rule.name} does not take sparse gradients, which would leave its averages stale: use sparse=False in the "
+        f"embedding, or SGD or AdaGrad"
+    )
+
+
+def update_entries(
+    rule: Rule,
+    p: Tensor,
+    g: Tensor,
+    state: Mapping[str, Tensor],
+    scalars: Sequence[float],
+    maximize: bool,
+) -> None:
+    """One step of the entries that a coalesced sparse gradient has."""
+    places = tuple(g.indices())
+    values = g.values().neg() if maximize else g.values()
+    point, changed = rule.advance(p[places], values, {n: s[places] for n, s in state.items()}, scalars)
+    p.index_put_(places, point)
+    for name, new in changed.items():
+        state[name].index_put_(places, new)

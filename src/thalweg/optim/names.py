@@ -1,0 +1,51 @@
+"""Optimizers by name."""
+
+from __future__ import annotations
+
+import torch
+
+from thalweg.errors import UnknownName
+from thalweg.optim.adagrad import AdaGrad
+from thalweg.optim.adam import Adam
+from thalweg.optim.adamw import AdamW
+from thalweg.optim.gradient_descent import GradientDescent
+from thalweg.optim.lion import Lion
+from thalweg.optim.momentum import Momentum
+from thalweg.optim.nesterov import Nesterov
+from thalweg.optim.rmsprop import RMSProp
+from thalweg.optim.schedule_free import ScheduleFreeAdamW, ScheduleFreeSGD
+from thalweg.optim.sgd import SGD
+from thalweg.registry import Registry
+
+registry: Registry[torch.optim.Optimizer] = Registry("optimizer", "thalweg.optimizers")
+for _name, _class in {
+    "gradient_descent": GradientDescent,
+    "momentum": Momentum,
+    "nesterov": Nesterov,
+    "sgd": SGD,
+    "adagrad": AdaGrad,
+    "rmsprop": RMSProp,
+    "adam": Adam,
+    "adamw": AdamW,
+    "lion": Lion,
+    "schedule_free_sgd": ScheduleFreeSGD,
+    "schedule_free_adamw": ScheduleFreeAdamW,
+}.items():
+    registry.register(_name, _class)
+
+
+def get(name: str) -> type[torch.optim.Optimizer]:
+    """The optimizer class called `name`, as in `tw.optim.get("lion")(model.parameters(), lr=1e-4)`.
+
+    Installed packages add their own by entry points in the group "thalweg.optimizers". Raises UnknownName, with
+    the nearest known names, if there is none.
+    """
+    found = registry.factory(name)
+    if not isinstance(found, type):
+        raise UnknownName(f"optimizer {name!r} is offered by a package, but is no class: {found!r}")
+    return found
+
+
+def names() -> list[str]:
+    """Names of all optimizers, sorted."""
+    return registry.names()

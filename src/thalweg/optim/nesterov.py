@@ -1,0 +1,67 @@
+"""Nesterov's accelerated gradient in the lecture's form, with the gradient at the look-ahead point."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+from torch import Tensor
+
+from thalweg.optim import hyperparameters as check
+from thalweg.optim.momentum import update
+from thalweg.optim.optimizer import Options, Params, RuleOptimizer
+from thalweg.optim.rule import Group, Rule, Scalar, rate
+
+
+def evaluation_point(theta: Tensor, v: Tensor, alpha: Scalar) -> Tensor:
+    """The look-ahead point θ + αv (Nesterov 1983; Sutskever et al. 2013)."""
+    return theta + alpha * v
+
+
+def iterate(y: Tensor, v: Tensor, alpha: Scalar) -> Tensor:
+    """θ from the look-ahead point."""
+    return y - alpha * v
+
+
+def scalars(t: int, group: Group, memory: dict[str, float]) -> tuple[tuple[float, ...], dict[str, float]]:
+    """η, α and λ; α is also how far the next gradient looks ahead."""
+    alpha = group["momentum"]
+    return (rate(group), alpha, group["weight_decay"]), {"mixing": alpha}
+
+
+class Nesterov(RuleOptimizer):
+    """Nesterov's accelerated gradient: v ← αv − ηg(θ + αv); θ ← θ + v.
+
+    In training mode the parameters hold the look-ahead point θ + αv, where the loss and its gradient are to be
+    computed; that sequence is what torch's SGD with `nesterov=True` calls its parameters. `eval()` puts θ itself into
+    the parameters, `train()` the look-ahead point again; `step()` in evaluation mode is an error.
+
+    `lr` η, `momentum` α, `weight_decay` λ (coupled, at θ). On a quadratic it is stable for
+    η < (2+2α)/((1+2α)λmax). State: one tensor per parameter. Raises InvalidArgument as `Momentum` does.
+    """
+
+    rule = Rule(
+        "nesterov",
+        update,
+        scalars,
+        state=("velocity",),
+        memory={"mixing": 0.0},
+        evaluation_point=evaluation_point,
+        iterate=iterate,
+    )
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float | Tensor = 1e-3,
+        momentum: float = 0.9,
+        *,
+        weight_decay: float = 0.0,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}, **options)
+
+    def check_group(self, group: dict[str, Any]) -> None:
+        """Raise InvalidArgument for a hyperparameter out of its range."""
+        check.rate(group["lr"])
+        check.averaging(group["momentum"], "momentum")
+        check.nonnegative(group["weight_decay"], "weight_decay")
