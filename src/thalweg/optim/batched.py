@@ -1,0 +1,134 @@
+"""The driver that runs an update rule on many points of an objective at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from thalweg.optim.kernel import Kernel, code_of, kernel
+from thalweg.optim.rule import Group, Rule, Scalar
+
+Field: TypeAlias = Callable[[Tensor], Tensor]
+"""The gradient that a rule is given at points (n, ...), column by column, in their shape."""
+
+COMPILE_FROM = 20_000_000
+"""Coordinates times steps from which the driver is compiled: about a second of work without."""
+
+
+class Batched:
+    """Points (n, b), or (n, r, b) for r rates, advanced together by one rule, each column on its own.
+
+    `groups` are the rule's hyperparameters, one group for each rate. `noise` is the standard deviation of Gaussian
+    noise added to every entry of every gradient, drawn from `seed` once for all rates. Columns that leave the box
+    |θ| ≤ `bound` or the finite numbers are noticed: `inside` holds the last step at which each had not.
+    """
+
+    def __init__(
+        self,
+        field: Field,
+        rule: Rule,
+        groups: Sequence[Group],
+        points: Tensor,
+        *,
+        bound: float,
+        noise: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.field, self.rule, self.groups = field, rule, groups
+        self.names = rule.kept(groups[0])
+        self.point = points.clone(memory_format=torch.contiguous_format)
+        self.state = {name: rule.begin(name, self.point, groups[0]) for name in self.names}
+        self.memories = [dict(rule.memory) for _ in groups]
+        self.steps = 0
+        self.inside = torch.zeros(points.shape[1:], device=points.device)
+        self.bound, self.noise = bound, noise
+        self._generator = torch.Generator(points.device).manual_seed(seed)
+        self._kernel: Kernel | None = None
+
+    def compile(self, name: str, code: str) -> None:
+        """Run the following steps compiled, where that is possible; `code` tells the field from others."""
+        scalars = self._vector([(0.0,) * self._count() for _ in self.groups])
+        rest = [self.point] * self._noisy + list(self.state.values())
+        axes = dict(zip(range(1, self.point.dim()), "rb"[3 - self.point.dim() :], strict=True))
+        columns = [self.inside, self.point, *rest]
+        dynamic = [{place - 1: axis for place, axis in axes.items()}, *[axes] * (1 + len(rest))]
+        scalar_axes = {1: "r"} if self.point.dim() == 3 else {}
+        code += code_of([self.rule.update, self.rule.evaluation_point, self.rule.iterate])
+        code += f"{self.names}{self._maximize}{self.point.shape[0]}{self.bound}{self._noisy}"
+        self._kernel = kernel(name, self._step, [*columns, scalars], [*dynamic, scalar_axes], code)
+
+    def step(self) -> None:
+        """Advance every column by one step."""
+        self.steps += 1
+        rows: list[tuple[float, ...]] = []
+        for place, group in enumerate(self.groups):
+            row, self.memories[place] = self.rule.step_scalars(self.steps, group, self.memories[place])
+            rows.append((*row, float(self.steps)))
+        rest = list(self.state.values())
+        if self._noisy:
+            rest.insert(0, self._draw())
+        if self._kernel is not None:
+            self._kernel([self.inside, self.point, *rest, self._vector(rows)])
+        elif len(rows) == 1:
+            self._advance(self.inside, self.point, rest, rows[0])
+        else:
+            self._advance(self.inside, self.point, rest, self._vector(rows).to(self.point.dtype).unbind())
+
+    def theta(self) -> Tensor:
+        """The iterates, in the shape of the points given: not the points where the gradient is taken."""
+        if self.rule.iterate is None:
+            return self.point.clone()
+        mixing: Scalar = self.memories[0]["mixing"]
+        return self.rule.iterate(self.point, *(self.state.get(name) for name in self.rule.state), mixing)
+
+    @property
+    def _noisy(self) -> bool:
+        return self.noise > 0
+
+    @property
+    def _maximize(self) -> bool:
+        return bool(self.groups[0].get("maximize", False))
+
+    def _count(self) -> int:
+        """How many scalars a step has, the step's number among them."""
+        return len(self.rule.step_scalars(1, self.groups[0], dict(self.rule.memory))[0]) + 1
+
+    def _vector(self, rows: Sequence[Sequence[float]]) -> Tensor:
+        """Scalars (k,), or (k, r, 1) for several rates."""
+        table = torch.tensor(rows, dtype=torch.float64, device=self.point.device)
+        return table[0] if self.point.dim() == 2 else table.T[..., None].contiguous()
+
+    def _draw(self) -> Tensor:
+        shape = (self.point.shape[0], self.point.shape[-1])
+        drawn = torch.randn(
+            shape, generator=self._generator, dtype=self.point.dtype, device=self.point.device
+        )
+        drawn *= self.noise
+        return drawn if self.point.dim() == 2 else drawn[:, None].expand_as(self.point).contiguous()
+
+    def _step(self, inside: Tensor, point: Tensor, *rest: Tensor) -> None:
+        """One step from the scalars as one tensor, for the compiler."""
+        *tensors, scalars = rest
+        if scalars.dim() > 1:
+            scalars = scalars.to(point.dtype)
+        self._advance(inside, point, tensors, scalars.unbind())
+
+    def _advance(
+        self, inside: Tensor, point: Tensor, tensors: Sequence[Tensor], scalars: Sequence[Scalar]
+    ) -> None:
+        g = self.field(point)
+        if self._noisy:
+            drawn, *tensors = tensors
+            g = g + drawn
+        *others, t = scalars
+        state = dict(zip(self.names, tensors, strict=True))
+        moved, changed = self.rule.advance(point, -g if self._maximize else g, state, others)
+        point.copy_(moved)
+        for name, new in changed.items():
+            state[name].copy_(new)
+        # A comparison with NaN is false, so what was lost stays lost.
+        still = (moved.abs() <= self.bound).all(0) & (inside == t - 1)
+        inside.copy_(torch.where(still, inside + 1, inside))

@@ -1,0 +1,231 @@
+"""Descending an objective from many starts and at many rates at once, with a name for how each path ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thalweg.errors import InvalidArgument, ShapeMismatch
+from thalweg.objective.abstract import AbstractObjective
+from thalweg.optim.ascent import sam_ascent_columns
+from thalweg.optim.batched import COMPILE_FROM, Batched, Field
+from thalweg.optim.endings import outcomes
+from thalweg.optim.kernel import code_of
+from thalweg.optim.names import get
+from thalweg.optim.optimizer import RuleOptimizer
+from thalweg.optim.outcomes import Outcomes
+from thalweg.surfaces import Surface
+from thalweg.surfaces.derivatives import gradient
+
+Keep: TypeAlias = Literal["path", "last"] | int
+"""Which iterates to keep: all, the last, or every k-th and the last."""
+
+MOST_BYTES = 4 * 2**30
+"""Largest path that is kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """What `descend` found.
+
+    path: iterates θ, shape (b, kept, n), or (r, b, kept, n) for a list of r rates; not the points at which the
+        gradient was taken, where those differ. loss: their losses, (b, kept) or (r, b, kept).
+    steps: which steps were kept, shape (kept,), 0 being the start.
+    outcome: how each descent ended, shape (b,) or (r, b); `d.outcome[0]` says it for the first.
+    optimizer, lr: what ran, at which rate or rates.
+    """
+
+    path: Tensor
+    loss: Tensor
+    steps: Tensor
+    outcome: Outcomes
+    optimizer: str
+    lr: float | tuple[float, ...]
+
+    @property
+    def last(self) -> Tensor:
+        """The last iterates, shape (b, n) or (r, b, n)."""
+        return self.path[..., -1, :]
+
+
+def descend(
+    objective: AbstractObjective,
+    optimizer: str | type[RuleOptimizer] = "gradient_descent",
+    start: Tensor | Sequence[Any] | np.ndarray[Any, Any] | None = None,
+    *,
+    steps: int = 100,
+    lr: float | Sequence[float] | None = None,
+    keep: Keep = "path",
+    noise: float = 0.0,
+    seed: int = 0,
+    rho: float | None = None,
+    tolerance: float = 1e-3,
+    follow: bool = True,
+    compile: bool | None = None,
+    **hyperparameters: Any,
+) -> Descent:
+    """Run one update rule from every start at every rate, all at once on surfaces.
+
+    Parameters
+    ----------
+    objective: a surface, or a model's objective (then one start after the other).
+    optimizer: a name from `names()` of an elementwise rule, or its class.
+    start: shape (n,) or (b, n); the objective's own point if not given.
+    steps: how many steps. lr: one rate or a list of them; the rule's default if not given.
+    keep: "path", "last", or k for every k-th iterate (and the last).
+    noise: standard deviation of Gaussian noise on every entry of every gradient, drawn from `seed`; the same for
+        every rate.
+    rho: radius of sharpness-aware minimization around the rule (Foret et al. 2021): the gradient is taken at
+        θ + ρg/‖g‖.
+    tolerance: how near to a minimum a descent has converged to it, as a part of the domain's diagonal.
+    follow: whether descents that are not at a known minimum after the last step are followed for another 64, to tell
+        cycles and rest elsewhere from paths still on their way.
+    compile: True or False to choose whether steps are compiled; by default for large batches of a surface.
+    hyperparameters: the rule's own, named as in its class.
+
+    Raises InvalidArgument for arguments out of range, rules that need whole matrices or curvature,
+    and paths too large to keep; ShapeMismatch for starts of another dimension; UnknownName for unknown rules.
+    """
+    points = _starts(objective, start)
+    rates = _rates(lr)
+    if steps < 0:
+        raise InvalidArgument(f"steps must be at least 0, got {steps}")
+    if not 0 <= noise < math.inf:
+        raise InvalidArgument(f"noise must be finite and at least 0, got {noise}")
+    rule_class, groups = _groups(optimizer, rates, objective.size, hyperparameters)
+    several = isinstance(lr, Sequence) or (isinstance(lr, (Tensor, np.ndarray)) and lr.ndim > 0)
+    columns = points.T[:, None].repeat(1, len(groups), 1) if several else points.T
+    scale = _scale(objective, points)
+    field = _field(objective, rho)
+    driver = Batched(
+        field, rule_class.rule, groups, columns, bound=_bound(scale, points), noise=noise, seed=seed
+    )
+    if _compiles(compile, objective, driver, steps):
+        surface = cast(Surface, objective)
+        code = f"{surface.fingerprint()}{code_of([surface.formula])}{rho}"
+        driver.compile(f"{surface.name}-{rule_class.rule.name}", code)
+    kept = _kept_steps(keep, steps, driver.point)
+    begun = field(driver.point)
+    path = torch.empty((len(kept), *driver.point.shape), dtype=points.dtype, device=points.device)
+    for place, step in enumerate(kept):
+        while driver.steps < step:
+            driver.step()
+        path[place] = driver.theta()
+    outcome = outcomes(objective, driver, begun, tolerance * scale, follow)
+    path = path.permute(*range(2, path.dim()), 0, 1)
+    taken = tuple(float(group["lr"]) for group in groups)
+    return Descent(
+        path,
+        _losses(objective, path),
+        torch.tensor(kept),
+        outcome,
+        rule_class.rule.name,
+        taken if several else taken[0],
+    )
+
+
+def _starts(objective: AbstractObjective, start: Any) -> Tensor:
+    if start is None:
+        return objective.point[None]
+    points = torch.as_tensor(np.asarray(start) if not isinstance(start, Tensor) else start)
+    points = points.detach().to(objective.device, objective.dtype)
+    if points.dim() == 1:
+        points = points[None]
+    if points.dim() != 2 or points.shape[1] != objective.size or not len(points):
+        n = objective.size
+        raise ShapeMismatch(f"start must have shape ({n},) or (b, {n}), got {tuple(np.shape(start))}")
+    return points
+
+
+def _rates(lr: float | Sequence[float] | None) -> list[float | None]:
+    if lr is None:
+        return [None]
+    rates = np.atleast_1d(np.asarray(lr, dtype=float))
+    if rates.ndim != 1 or not len(rates):
+        raise InvalidArgument(f"lr must be a number or a list of numbers, got {lr!r}")
+    return [float(rate) for rate in rates]
+
+
+def _groups(
+    optimizer: str | type[RuleOptimizer], rates: list[float | None], size: int, given: dict[str, Any]
+) -> tuple[type[RuleOptimizer], list[dict[str, Any]]]:
+    """The rule's class, and its hyperparameters for each rate as a torch optimizer checks and holds them."""
+    found = get(optimizer) if isinstance(optimizer, str) else optimizer
+    if not (isinstance(found, type) and issubclass(found, RuleOptimizer)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        name = optimizer if isinstance(optimizer, str) else getattr(optimizer, "__name__", repr(optimizer))
+        raise InvalidArgument(
+            f"optimizer {name!r} cannot run on many points at once: it needs whole matrices, curvature or a second "
+            f"optimizer"
+        )
+    parameter = torch.nn.Parameter(torch.zeros(size, dtype=torch.float64))
+    groups: list[dict[str, Any]] = []
+    for rate in rates:
+        chosen = given if rate is None else given | {"lr": rate}
+        try:
+            made = cast(Any, found)([parameter], **chosen)
+        except TypeError as error:
+            raise InvalidArgument(f"optimizer {found.__name__}: {error}") from error
+        groups.append(made.param_groups[0])
+    return found, groups
+
+
+def _field(objective: AbstractObjective, rho: float | None) -> Field:
+    """The gradient of columns, at the point sharpness-aware minimization asks for if `rho` is given."""
+
+    def plain(points: Tensor) -> Tensor:
+        if isinstance(objective, Surface):
+            return gradient(objective.formula, points)
+        flat = points.flatten(1).unbind(1)
+        return torch.stack([objective.gradient(theta) for theta in flat], 1).view_as(points)
+
+    if rho is None:
+        return plain
+    if not 0 <= rho < math.inf:
+        raise InvalidArgument(f"rho must be finite and at least 0, got {rho}")
+    return lambda points: plain(sam_ascent_columns(points, plain(points), rho))
+
+
+def _scale(objective: AbstractObjective, points: Tensor) -> float:
+    """The length against which distances count: the domain's diagonal, or the size of the start."""
+    if isinstance(objective, Surface):
+        return float((objective.domain[:, 1] - objective.domain[:, 0]).norm())
+    return 1 + float(points.norm(dim=1).max())
+
+
+def _bound(scale: float, points: Tensor) -> float:
+    """What no coordinate passes but of a descent that diverges."""
+    return 1e3 * max(scale, float(points.abs().max()))
+
+
+def _compiles(asked: bool | None, objective: AbstractObjective, driver: Batched, steps: int) -> bool:
+    if not isinstance(objective, Surface) or min(driver.point.shape[1:]) < 2:
+        return False
+    return driver.point.numel() * steps >= COMPILE_FROM if asked is None else asked
+
+
+def _kept_steps(keep: Keep, steps: int, point: Tensor) -> list[int]:
+    if keep == "last":
+        return [steps]
+    every = 1 if keep == "path" else keep
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidArgument(f'keep must be "path", "last" or a number of steps from 1, got {keep!r}')
+    kept = sorted({*range(0, steps + 1, every), steps})
+    needed = len(kept) * point.numel() * point.element_size()
+    if needed > MOST_BYTES:
+        most = max(1, math.ceil(needed / MOST_BYTES) * every)
+        raise InvalidArgument(
+            f'keep={keep!r} would hold {needed / 2**30:.1f} GiB: give keep={most} or more, or keep="last"'
+        )
+    return kept
+
+
+def _losses(objective: AbstractObjective, path: Tensor) -> Tensor:
+    flat = path.reshape(-1, path.shape[-1])
+    parts = [objective.losses(part) for part in flat.split(1 << 20)]
+    return torch.cat(parts).view(path.shape[:-1])
