@@ -14,6 +14,31 @@ from thalweg.optim.rule import Group, Rule, Scalar
 Field: TypeAlias = Callable[[Tensor], Tensor]
 """The gradient that a rule is given at points (n, ...), column by column, in their shape."""
 
+
+class Driver(Protocol):
+    """What advances columns of points together, one step at a time; see `Batched`."""
+
+    steps: int
+    inside: Tensor
+
+    @property
+    def point(self) -> Tensor:
+        """Where gradients are taken, shape (n, ...)."""
+        ...
+
+    def field(self, points: Tensor, /) -> Tensor:
+        """The gradient at points (n, ...), in their shape."""
+        ...
+
+    def step(self) -> None:
+        """Advance every column."""
+        ...
+
+    def theta(self) -> Tensor:
+        """The iterates, shape (n, ...)."""
+        ...
+
+
 COMPILE_FROM = 20_000_000
 """Coordinates times steps from which the driver is compiled: about a second of work without."""
 
@@ -37,9 +62,9 @@ class Batched:
         noise: float = 0.0,
         seed: int = 0,
     ) -> None:
-        self.field, self.rule, self.groups = field, rule, groups
+        self._field, self.rule, self.groups = field, rule, groups
         self.names = rule.kept(groups[0])
-        self.point = points.clone(memory_format=torch.contiguous_format)
+        self._point = points.clone(memory_format=torch.contiguous_format)
         self.state = {name: rule.begin(name, self.point, groups[0]) for name in self.names}
         self.memories = [dict(rule.memory) for _ in groups]
         self.steps = 0
@@ -47,6 +72,15 @@ class Batched:
         self.bound, self.noise = bound, noise
         self._generator = torch.Generator(points.device).manual_seed(seed)
         self._kernel: Kernel | None = None
+
+    @property
+    def point(self) -> Tensor:
+        """Where gradients are taken, in the shape of the points given."""
+        return self._point
+
+    def field(self, points: Tensor, /) -> Tensor:
+        """The gradient at points (n, ...), without noise."""
+        return self._field(points)
 
     def compile(self, name: str, code: str) -> None:
         """Run the following steps compiled, where that is possible; `code` tells the field from others."""
@@ -119,7 +153,7 @@ class Batched:
     def _advance(
         self, inside: Tensor, point: Tensor, tensors: Sequence[Tensor], scalars: Sequence[Scalar]
     ) -> None:
-        g = self.field(point)
+        g = self._field(point)
         if self._noisy:
             drawn, *tensors = tensors
             g = g + drawn

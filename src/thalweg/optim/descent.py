@@ -14,12 +14,13 @@ from torch import Tensor
 from thalweg.errors import InvalidArgument, ShapeMismatch
 from thalweg.objective.abstract import AbstractObjective
 from thalweg.optim.ascent import sam_ascent_columns
-from thalweg.optim.batched import COMPILE_FROM, Batched, Field
+from thalweg.optim.batched import COMPILE_FROM, Batched, Driver, Field
 from thalweg.optim.endings import outcomes
 from thalweg.optim.kernel import code_of
 from thalweg.optim.names import get
 from thalweg.optim.optimizer import RuleOptimizer
 from thalweg.optim.outcomes import Outcomes
+from thalweg.optim.steepest_descent import LineSearched
 from thalweg.surfaces import Surface
 from thalweg.surfaces.derivatives import gradient
 
@@ -38,7 +39,7 @@ class Descent:
         gradient was taken, where those differ. loss: their losses, (b, kept) or (r, b, kept).
     steps: which steps were kept, shape (kept,), 0 being the start.
     outcome: how each descent ended, shape (b,) or (r, b); `d.outcome[0]` says it for the first.
-    optimizer, lr: what ran, at which rate or rates.
+    optimizer, lr: what ran, at which rate or rates; nan where a line search chose them.
     """
 
     path: Tensor
@@ -75,7 +76,8 @@ def descend(
     Parameters
     ----------
     objective: a surface, or a model's objective (then one start after the other).
-    optimizer: a name from `names()` of an elementwise rule, or its class.
+    optimizer: the name of an elementwise rule (see `names()`) or its class, or "steepest_descent", which takes
+        `line_search` and no rate.
     start: shape (n,) or (b, n); the objective's own point if not given.
     steps: how many steps. lr: one rate or a list of them; the rule's default if not given.
     keep: "path", "last", or k for every k-th iterate (and the last).
@@ -93,25 +95,28 @@ def descend(
     and paths too large to keep; ShapeMismatch for starts of another dimension; UnknownName for unknown rules.
     """
     points = _starts(objective, start)
-    rates = _rates(lr)
     if steps < 0:
         raise InvalidArgument(f"steps must be at least 0, got {steps}")
     if not 0 <= noise < math.inf:
         raise InvalidArgument(f"noise must be finite and at least 0, got {noise}")
-    rule_class, groups = _groups(optimizer, rates, objective.size, hyperparameters)
-    several = isinstance(lr, Sequence) or (isinstance(lr, (Tensor, np.ndarray)) and lr.ndim > 0)
-    columns = points.T[:, None].repeat(1, len(groups), 1) if several else points.T
     scale = _scale(objective, points)
-    field = _field(objective, rho)
-    driver = Batched(
-        field, rule_class.rule, groups, columns, bound=_bound(scale, points), noise=noise, seed=seed
-    )
-    if _compiles(compile, objective, driver, steps):
-        surface = cast(Surface, objective)
-        code = f"{surface.fingerprint()}{code_of([surface.formula])}{rho}"
-        driver.compile(f"{surface.name}-{rule_class.rule.name}", code)
+    bound = 1e3 * max(scale, float(points.abs().max()))
+    driver: Driver
+    if optimizer == "steepest_descent":
+        driver = _line_searched(objective, points, bound, lr, noise, rho, hyperparameters)
+        name, taken, several = optimizer, (math.nan,), False
+    else:
+        rule_class, groups = _groups(optimizer, _rates(lr), objective.size, hyperparameters)
+        several = np.ndim(cast(Any, lr)) > 0
+        columns = points.T[:, None].repeat(1, len(groups), 1) if several else points.T
+        field = _field(objective, rho)
+        driver = Batched(field, rule_class.rule, groups, columns, bound=bound, noise=noise, seed=seed)
+        if isinstance(objective, Surface) and _compiles(compile, driver, steps):
+            code = f"{objective.fingerprint()}{code_of([objective.formula])}{rho}"
+            driver.compile(f"{objective.name}-{rule_class.rule.name}", code)
+        name, taken = rule_class.rule.name, tuple(float(group["lr"]) for group in groups)
     kept = _kept_steps(keep, steps, driver.point)
-    begun = field(driver.point)
+    begun = driver.field(driver.point)
     path = torch.empty((len(kept), *driver.point.shape), dtype=points.dtype, device=points.device)
     for place, step in enumerate(kept):
         while driver.steps < step:
@@ -119,15 +124,8 @@ def descend(
         path[place] = driver.theta()
     outcome = outcomes(objective, driver, begun, tolerance * scale, follow)
     path = path.permute(*range(2, path.dim()), 0, 1)
-    taken = tuple(float(group["lr"]) for group in groups)
-    return Descent(
-        path,
-        _losses(objective, path),
-        torch.tensor(kept),
-        outcome,
-        rule_class.rule.name,
-        taken if several else taken[0],
-    )
+    loss = _losses(objective, path)
+    return Descent(path, loss, torch.tensor(kept), outcome, name, taken if several else taken[0])
 
 
 def _starts(objective: AbstractObjective, start: Any) -> Tensor:
@@ -198,13 +196,26 @@ def _scale(objective: AbstractObjective, points: Tensor) -> float:
     return 1 + float(points.norm(dim=1).max())
 
 
-def _bound(scale: float, points: Tensor) -> float:
-    """What no coordinate passes but of a descent that diverges."""
-    return 1e3 * max(scale, float(points.abs().max()))
+def _line_searched(
+    objective: AbstractObjective,
+    points: Tensor,
+    bound: float,
+    lr: object,
+    noise: float,
+    rho: float | None,
+    given: dict[str, Any],
+) -> LineSearched:
+    unused = {"lr": lr, "rho": rho, "noise": noise or None}
+    wrong = [name for name, value in unused.items() if value is not None] + sorted(
+        set(given) - {"line_search"}
+    )
+    if wrong:
+        raise InvalidArgument(f"optimizer 'steepest_descent' takes line_search only, got {', '.join(wrong)}")
+    return LineSearched(objective, points.T, given.get("line_search", "exact"), bound)
 
 
-def _compiles(asked: bool | None, objective: AbstractObjective, driver: Batched, steps: int) -> bool:
-    if not isinstance(objective, Surface) or min(driver.point.shape[1:]) < 2:
+def _compiles(asked: bool | None, driver: Batched, steps: int) -> bool:
+    if min(driver.point.shape[1:]) < 2:
         return False
     return driver.point.numel() * steps >= COMPILE_FROM if asked is None else asked
 

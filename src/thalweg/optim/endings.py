@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from thalweg.objective.abstract import AbstractObjective
-from thalweg.optim.batched import Batched
+from thalweg.optim.batched import Driver
 from thalweg.optim.outcomes import KINDS, Outcomes, Target
 from thalweg.surfaces import Surface
 
@@ -21,7 +21,7 @@ MOST_UNLISTED = 32
 
 
 def outcomes(
-    objective: AbstractObjective, driver: Batched, begun: Tensor, near: float, follow: bool
+    objective: AbstractObjective, driver: Driver, begun: Tensor, near: float, follow: bool
 ) -> Outcomes:
     """How each of the driver's columns ended.
 
@@ -78,7 +78,7 @@ def nearest(points: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return index, distance
 
 
-def _followed(driver: Batched, theta: Tensor) -> tuple[Tensor, Tensor]:
+def _followed(driver: Driver, theta: Tensor) -> tuple[Tensor, Tensor]:
     """How far each column gets from θ within the window, and after how many steps it first comes back, 0 if never."""
     away: list[Tensor] = []
     for _ in range(WINDOW):
