@@ -104,7 +104,7 @@ def descend(
     driver: Driver
     if optimizer == "steepest_descent":
         driver = _line_searched(objective, points, bound, lr, noise, rho, hyperparameters)
-        name, taken, several = optimizer, (math.nan,), False
+        name, taken, several = "steepest_descent", (math.nan,), False
     else:
         rule_class, groups = _groups(optimizer, _rates(lr), objective.size, hyperparameters)
         several = np.ndim(cast(Any, lr)) > 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
+import numpy as np
 from scipy.optimize import brentq
 
 from thalweg.errors import InvalidArgument
@@ -85,7 +86,8 @@ def exact(line: Line, first: float) -> Found:
     if line.slope(high) == 0 or low == high:
         return Found(high, True)
     # φ′ at the root is what makes consecutive directions orthogonal, so t is wanted to the last digit.
-    t = float(brentq(line.slope, low, high, xtol=1e-300, rtol=4 * 2.0**-52, maxiter=200))
+    root: Any = brentq(line.slope, low, high, xtol=1e-300, rtol=np.float64(4 * 2.0**-52), maxiter=200)
+    t = float(root)
     return Found(t, line.value(t) < line.value(0.0))
 
 
@@ -146,4 +148,4 @@ def _between(line: Line, low: float, high: float) -> float:
     return t if min(low, high) + margin <= t <= max(low, high) - margin else middle
 
 
-METHODS: dict[str, Callable[[Line, float], Found]] = {"exact": exact, "armijo": armijo, "wolfe": wolfe}
+METHODS: dict[Method, Callable[[Line, float], Found]] = {"exact": exact, "armijo": armijo, "wolfe": wolfe}

@@ -57,7 +57,8 @@ class SteepestDescent:
             raise InvalidArgument(f"line_search must be one of {', '.join(METHODS)}, got {line_search!r}")
         if not 0 < first < float("inf"):
             raise InvalidArgument(f"first must be finite and above 0, got {first}")
-        self.objective, self.line_search = objective, line_search
+        self.objective = objective
+        self.line_search: Method = line_search
         self.theta = objective.point if start is None else objective.checked_point(start).clone()
         self.loss, self.gradient = self._at(self.theta)
         self._first = first
