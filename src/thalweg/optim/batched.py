@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from thalweg.optim.flat import write
 from thalweg.optim.kernel import Kernel, code_of, kernel
 from thalweg.optim.rule import Group, Rule, Scalar
 
@@ -46,7 +47,7 @@ COMPILE_FROM = 20_000_000
 class Batched:
     """Points (n, b), or (n, r, b) for r rates, advanced together by one rule, each column on its own.
 
-    `groups` are the rule's hyperparameters, one group for each rate. `noise` is the standard deviation of Gaussian
+    `groups` are the rule's hyperparameters, one group for each rate; a rate may be a function of the steps done. `noise` is the standard deviation of Gaussian
     noise added to every entry of every gradient, drawn from `seed` once for all rates. Columns that leave the box
     |θ| ≤ `bound` or the finite numbers are noticed: `inside` holds the last step at which each had not.
     """
@@ -63,9 +64,13 @@ class Batched:
         seed: int = 0,
     ) -> None:
         self._field, self.rule, self.groups = field, rule, groups
-        self.names = rule.kept(groups[0])
+        names = rule.kept(groups[0])
+        self._kept = [name in names for name in rule.state]
         self._point = points.clone(memory_format=torch.contiguous_format)
-        self.state = {name: rule.begin(name, self.point, groups[0]) for name in self.names}
+        self.state = [
+            rule.begin(name, self.point, groups[0]) if there else None
+            for name, there in zip(rule.state, self._kept, strict=True)
+        ]
         self.memories = [dict(rule.memory) for _ in groups]
         self.steps = 0
         self.inside = torch.zeros(points.shape[1:], device=points.device)
@@ -85,13 +90,13 @@ class Batched:
     def compile(self, name: str, code: str) -> None:
         """Run the following steps compiled, where that is possible; `code` tells the field from others."""
         scalars = self._vector([(0.0,) * self._count() for _ in self.groups])
-        rest = [self.point] * self._noisy + list(self.state.values())
+        rest = [self.point] * self._noisy + self._tensors()
         axes = dict(zip(range(1, self.point.dim()), "rb"[3 - self.point.dim() :], strict=True))
         columns = [self.inside, self.point, *rest]
         dynamic = [{place - 1: axis for place, axis in axes.items()}, *[axes] * (1 + len(rest))]
         scalar_axes = {1: "r"} if self.point.dim() == 3 else {}
         code += code_of([self.rule.update, self.rule.evaluation_point, self.rule.iterate])
-        code += f"{self.names}{self._maximize}{self.point.shape[0]}{self.bound}{self._noisy}"
+        code += f"{self._kept}{self._maximize}{self.point.shape[0]}{self.bound}{self._noisy}"
         self._kernel = kernel(name, self._step, [*columns, scalars], [*dynamic, scalar_axes], code)
 
     def step(self) -> None:
@@ -99,9 +104,11 @@ class Batched:
         self.steps += 1
         rows: list[tuple[float, ...]] = []
         for place, group in enumerate(self.groups):
+            if callable(group["lr"]):
+                group = {**group, "lr": group["lr"](self.steps - 1)}
             row, self.memories[place] = self.rule.step_scalars(self.steps, group, self.memories[place])
             rows.append((*row, float(self.steps)))
-        rest = list(self.state.values())
+        rest = self._tensors()
         if self._noisy:
             rest.insert(0, self._draw())
         if self._kernel is not None:
@@ -116,7 +123,10 @@ class Batched:
         if self.rule.iterate is None:
             return self.point.clone()
         mixing: Scalar = self.memories[0]["mixing"]
-        return self.rule.iterate(self.point, *(self.state.get(name) for name in self.rule.state), mixing)
+        return self.rule.iterate(self.point, *self.state, mixing)
+
+    def _tensors(self) -> list[Tensor]:
+        return [tensor for tensor in self.state if tensor is not None]
 
     @property
     def _noisy(self) -> bool:
@@ -128,7 +138,7 @@ class Batched:
 
     def _count(self) -> int:
         """How many scalars a step has, the step's number among them."""
-        return len(self.rule.step_scalars(1, self.groups[0], dict(self.rule.memory))[0]) + 1
+        return len(self.rule.step_scalars(1, {**self.groups[0], "lr": 0.0}, dict(self.rule.memory))[0]) + 1
 
     def _vector(self, rows: Sequence[Sequence[float]]) -> Tensor:
         """Scalars (k,), or (k, r, 1) for several rates."""
@@ -158,11 +168,11 @@ class Batched:
             drawn, *tensors = tensors
             g = g + drawn
         *others, t = scalars
-        state = dict(zip(self.names, tensors, strict=True))
-        moved, changed = self.rule.advance(point, -g if self._maximize else g, state, others)
+        given = iter(tensors)
+        state = [next(given) if there else None for there in self._kept]
+        moved, news = self.rule.advance(point, -g if self._maximize else g, state, others)
         point.copy_(moved)
-        for name, new in changed.items():
-            state[name].copy_(new)
+        write(state, news)
         # A comparison with NaN is false, so what was lost stays lost.
         still = (moved.abs() <= self.bound).all(0) & (inside == t - 1)
         inside.copy_(torch.where(still, inside + 1, inside))

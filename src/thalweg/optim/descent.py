@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
 
@@ -24,6 +24,7 @@ from thalweg.optim.steepest_descent import LineSearched
 from thalweg.surfaces import Surface
 from thalweg.surfaces.derivatives import gradient
 
+Rate: TypeAlias = float | Callable[[int], float]
 Keep: TypeAlias = Literal["path", "last"] | int
 """Which iterates to keep: all, the last, or every k-th and the last."""
 
@@ -39,7 +40,7 @@ class Descent:
         gradient was taken, where those differ. loss: their losses, (b, kept) or (r, b, kept).
     steps: which steps were kept, shape (kept,), 0 being the start.
     outcome: how each descent ended, shape (b,) or (r, b); `d.outcome[0]` says it for the first.
-    optimizer, lr: what ran, at which rate or rates; nan where a line search chose them.
+    optimizer, lr: what ran, at which rate or rates; nan where a schedule or a line search set them.
     """
 
     path: Tensor
@@ -61,7 +62,7 @@ def descend(
     start: Tensor | Sequence[Any] | np.ndarray[Any, Any] | None = None,
     *,
     steps: int = 100,
-    lr: float | Sequence[float] | None = None,
+    lr: Rate | Sequence[Rate] | None = None,
     keep: Keep = "path",
     noise: float = 0.0,
     seed: int = 0,
@@ -79,7 +80,8 @@ def descend(
     optimizer: the name of an elementwise rule (see `names()`) or its class, or "steepest_descent", which takes
         `line_search` and no rate.
     start: shape (n,) or (b, n); the objective's own point if not given.
-    steps: how many steps. lr: one rate or a list of them; the rule's default if not given.
+    steps: how many steps. lr: one rate or a list of them; the rule's default if not given. A rate may be a schedule:
+        any function of the number of steps done, such as `tw.schedules.cosine(0.1, steps)`.
     keep: "path", "last", or k for every k-th iterate (and the last).
     noise: standard deviation of Gaussian noise on every entry of every gradient, drawn from `seed`; the same for
         every rate.
@@ -107,14 +109,15 @@ def descend(
         name, taken, several = "steepest_descent", (math.nan,), False
     else:
         rule_class, groups = _groups(optimizer, _rates(lr), objective.size, hyperparameters)
-        several = np.ndim(cast(Any, lr)) > 0
+        several = not callable(lr) and np.ndim(cast(Any, lr)) > 0
         columns = points.T[:, None].repeat(1, len(groups), 1) if several else points.T
         field = _field(objective, rho)
         driver = Batched(field, rule_class.rule, groups, columns, bound=bound, noise=noise, seed=seed)
         if isinstance(objective, Surface) and _compiles(compile, driver, steps):
             code = f"{objective.fingerprint()}{code_of([objective.formula])}{rho}"
             driver.compile(f"{objective.name}-{rule_class.rule.name}", code)
-        name, taken = rule_class.rule.name, tuple(float(group["lr"]) for group in groups)
+        name = rule_class.rule.name
+            taken = tuple(math.nan if callable(group["lr"]) else float(group["lr"]) for group in groups)
     kept = _kept_steps(keep, steps, driver.point)
     begun = driver.field(driver.point)
     path = torch.empty((len(kept), *driver.point.shape), dtype=points.dtype, device=points.device)
@@ -141,17 +144,17 @@ def _starts(objective: AbstractObjective, start: Any) -> Tensor:
     return points
 
 
-def _rates(lr: float | Sequence[float] | None) -> list[float | None]:
-    if lr is None:
-        return [None]
-    rates = np.atleast_1d(np.asarray(lr, dtype=float))
-    if rates.ndim != 1 or not len(rates):
+def _rates(lr: Rate | Sequence[Rate] | None) -> list[Rate | None]:
+    if lr is None or callable(lr) or np.ndim(cast(Any, lr)) == 0:
+        return [cast("Rate | None", lr)]
+    rates = list(cast("Sequence[Rate]", lr))
+    if not rates or any(not callable(rate) and np.ndim(rate) for rate in rates):
         raise InvalidArgument(f"lr must be a number or a list of numbers, got {lr!r}")
-    return [float(rate) for rate in rates]
+    return [rate if callable(rate) else float(rate) for rate in rates]
 
 
 def _groups(
-    optimizer: str | type[RuleOptimizer], rates: list[float | None], size: int, given: dict[str, Any]
+    optimizer: str | type[RuleOptimizer], rates: list[Rate | None], size: int, given: dict[str, Any]
 ) -> tuple[type[RuleOptimizer], list[dict[str, Any]]]:
     """The rule's class, and its hyperparameters for each rate as a torch optimizer checks and holds them."""
     found = get(optimizer) if isinstance(optimizer, str) else optimizer
@@ -164,12 +167,12 @@ def _groups(
     parameter = torch.nn.Parameter(torch.zeros(size, dtype=torch.float64))
     groups: list[dict[str, Any]] = []
     for rate in rates:
-        chosen = given if rate is None else given | {"lr": rate}
+        chosen = given if rate is None else given | {"lr": rate(0) if callable(rate) else rate}
         try:
             made = cast(Any, found)([parameter], **chosen)
         except TypeError as error:
             raise InvalidArgument(f"optimizer {found.__name__}: {error}") from error
-        groups.append(made.param_groups[0])
+        groups.append(made.param_groups[0] | ({"lr": rate} if callable(rate) else {}))
     return found, groups
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thalweg.errors import InvalidArgument
-from thalweg.optim.rule import Group, Rule
+from thalweg.optim.rule import Group, Rule, State
 
 Nonfinite: TypeAlias = Literal["pass", "skip", "raise"]
 
@@ -56,17 +56,14 @@ def sparse_or_dense(g: Tensor, rule: Rule, group: Group) -> Tensor:
 
 
 def update_entries(
-    rule: Rule,
-    p: Tensor,
-    g: Tensor,
-    state: Mapping[str, Tensor],
-    scalars: Sequence[float],
-    maximize: bool,
+    rule: Rule, p: Tensor, g: Tensor, state: State, scalars: Sequence[float], maximize: bool
 ) -> None:
     """One step of the entries that a coalesced sparse gradient has."""
     places = tuple(g.indices())
     values = g.values().neg() if maximize else g.values()
-    point, changed = rule.advance(p[places], values, {n: s[places] for n, s in state.items()}, scalars)
+    held = [None if s is None else s[places] for s in state]
+    point, news = rule.advance(p[places], values, held, scalars)
     p.index_put_(places, point)
-    for name, new in changed.items():
-        state[name].index_put_(places, new)
+    for tensor, old, new in zip(state, held, news, strict=True):
+        if tensor is not None and new is not None and new is not old:
+            tensor.index_put_(places, new)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeAlias, TypedDict, Unpack, cast
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import (
+    _global_optimizer_post_hooks,  # pyright: ignore[reportPrivateUsage]
+    _global_optimizer_pre_hooks,  # pyright: ignore[reportPrivateUsage]
+)
 
 from thalweg.errors import InvalidArgument
 from thalweg.optim.flat import Advance, by_blocks, in_place, rule_kernel
 from thalweg.optim.gradients import Nonfinite, may_step, sparse_or_dense, update_entries
 from thalweg.optim.kernel import Kernel
-from thalweg.optim.packed import Packed
+from thalweg.optim.plan import Part, Plan
 from thalweg.optim.rule import Rule
 
 Params: TypeAlias = Iterable[Any]
@@ -21,8 +26,6 @@ Closure: TypeAlias = Callable[[], Any]
 
 COMPILE_FROM = 1_000_000
 """Parameters from which a rule is compiled: below, a step is made of call overhead that compiling hardly lowers."""
-PACK_BELOW = 65_536
-"""Parameters with fewer elements are updated together."""
 
 
 class Options(TypedDict, total=False):
@@ -91,7 +94,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             group.setdefault("memory", dict(self.rule.memory))
         if self.rule.evaluation_point is not None:
             group.setdefault("train_mode", True)
-        self._packs.clear()
+        self._plans.clear()
+        self._size = None
 
     @torch.no_grad()
     def step(self, closure: Closure | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -108,8 +112,8 @@ class RuleOptimizer(torch.optim.Optimizer):
                 loss = closure()
         if not may_step(self.param_groups, self.nonfinite):
             return loss
-        for group in self.param_groups:
-            self._step_group(group)
+        for place, group in enumerate(self.param_groups):
+            self._step_group(place, group)
         return loss
 
     def train(self) -> None:
@@ -132,12 +136,12 @@ class RuleOptimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over state and groups, of this optimizer or of torch's of the same name."""
         super().load_state_dict(state_dict)
-        self._packs.clear()
+        self._plans.clear()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore after loading, copying or unpickling; what torch's groups lack gets its default."""
         super().__setstate__(state)
-        if not hasattr(self, "_packs"):
+        if not hasattr(self, "_plans"):
             self._set_up()
             self.nonfinite = getattr(self, "nonfinite", "pass")
             self.compile = getattr(self, "compile", None)
@@ -157,12 +161,34 @@ class RuleOptimizer(torch.optim.Optimizer):
         kept = {"nonfinite": self.nonfinite, "compile": self.compile}
         return super().__getstate__() | kept
 
+    @staticmethod
+    def profile_hook_step(func: Callable[..., Any]) -> Callable[..., Any]:
+        """What torch wraps around `step`: hooks, and a mark for the profiler, which costs more than a small step.
+
+        Both are left out where there is neither a hook nor a profiler.
+        """
+        hooked = torch.optim.Optimizer.profile_hook_step(func)
+
+        @functools.wraps(func)
+        def step(self: RuleOptimizer, *args: Any, **kwargs: Any) -> Any:
+            watched = (
+                self._optimizer_step_pre_hooks
+                or self._optimizer_step_post_hooks
+                or _global_optimizer_pre_hooks
+                or _global_optimizer_post_hooks
+                or torch.autograd._profiler_enabled()  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+            )
+            return hooked(self, *args, **kwargs) if watched else func(self, *args, **kwargs)
+
+        return step
+
     def _set_up(self) -> None:
-        self._packs: dict[tuple[str | int, ...], Packed] = {}
+        self._plans: dict[int, Plan] = {}
+        self._size: int | None = None
         self._kernels: dict[tuple[Any, ...], Kernel | None] = {}
 
     def _check_mode(self) -> None:
-        if any(not group.get("train_mode", True) for group in self.param_groups):
+        if self.rule.evaluation_point is not None and not all(g["train_mode"] for g in self.param_groups):
             raise RuntimeError(
                 f"{type(self).__name__}.step() was called in evaluation mode, where gradients are taken at the wrong "
                 f"point: call train() before the forward pass"
@@ -183,83 +209,64 @@ class RuleOptimizer(torch.optim.Optimizer):
                         held = [self.state[p].get(name) for name in rule.state]
                         p.copy_(move(p, *held, group["memory"]["mixing"]))
 
-    def _step_group(self, group: dict[str, Any]) -> None:
-        rule = self.rule
-        names = rule.kept(group)
-        by_step: dict[int, list[Tensor]] = {}
-        for p in group["params"]:
-            if p.grad is None:
-                continue
-            held = self.state[p]
-            for name in names:
-                if held.get(name) is None:
-                    held[name] = rule.begin(name, p.detach(), group)
-            held["step"] = t = held.get("step", 0) + 1
-            by_step.setdefault(t, []).append(p)
+    def _step_group(self, place: int, group: dict[str, Any]) -> None:
+        params = [p for p in group["params"] if p.grad is not None]
+        if not params:
+            return
+        rule, kept = self.rule, self.rule.kept(group)
+        signature = (kept, *[(id(p), p.dtype, p.device) for p in params])
+        plan = self._plans.get(place)
+        if plan is None or plan.signature != signature or not plan.current():
+            plan = self._plans[place] = Plan(signature, rule, group, params, kept, self.state)
         after = memory = group.get("memory", {})
-        for t, params in by_step.items():
-            scalars, after = rule.step_scalars(t, group, memory)
-            self._update(group, params, names, scalars)
+        for part in plan.parts:
+            part.count(self.state)
+            scalars, after = rule.step_scalars(part.steps, group, memory)
+            self._update(group, part, scalars)
         if rule.memory:
             group["memory"] = after
+        torch.autograd.graph.increment_version(params)
 
-    def _update(
-        self,
-        group: dict[str, Any],
-        params: list[Tensor],
-        names: tuple[str, ...],
-        scalars: tuple[float, ...],
-    ) -> None:
+    def _update(self, group: dict[str, Any], part: Part, scalars: tuple[float, ...]) -> None:
         """One step of the parameters of a group that have come to the same step."""
-        small: dict[tuple[torch.dtype, torch.device], list[tuple[Tensor, Tensor]]] = {}
-        for p in params:
+        for p in part.large:
             g = cast(Tensor, p.grad)
+            state = part.state_of(self.state[p])
             if g.layout != torch.strided:
                 g = sparse_or_dense(g, self.rule, group)
             if g.layout != torch.strided:
-                state = {name: self.state[p][name] for name in names}
                 update_entries(self.rule, p, g, state, scalars, group["maximize"])
-            elif p.numel() < PACK_BELOW:
-                small.setdefault((p.dtype, p.device), []).append((p, g))
             else:
-                state = {name: self.state[p][name] for name in names}
-                in_place(p.detach(), g, state, self._advance(group, p, names, scalars))
-        for pairs in small.values():
-            members = [p for p, _ in pairs]
-            pack = self._pack(members, names)
-            pack.step([g for _, g in pairs], self._advance(group, members[0], names, scalars))
-        torch.autograd.graph.increment_version(params)
-
-    def _pack(self, params: list[Tensor], names: tuple[str, ...]) -> Packed:
-        key = (*names, *map(id, params))
-        pack = self._packs.get(key)
-        if pack is None or not pack.current():
-            # A parameter's state lies in one pack: a new set of parameters makes older ones stale.
-            self._packs = {old: held for old, held in self._packs.items() if held.current()}
-            pack = self._packs[key] = Packed(params, names, self.state)
-        return pack
+                in_place(p.detach(), g, state, self._advance(group, p, part, scalars))
+        for pack in part.packs:
+            pack.step(
+                [cast(Tensor, p.grad) for p in pack.params],
+                self._advance(group, pack.params[0], part, scalars),
+            )
 
     def _advance(
-        self, group: dict[str, Any], like: Tensor, names: tuple[str, ...], scalars: tuple[float, ...]
+        self, group: dict[str, Any], like: Tensor, part: Part, scalars: tuple[float, ...]
     ) -> Advance:
         """What updates a flat point and its state in place: the compiled kernel, else the rule block by block."""
-        if self._compiles():
-            made = self._kernel(group["maximize"], like, names, len(scalars))
-            if made is not None:
-                vector = torch.tensor(scalars, dtype=torch.float64, device=like.device)
-                return lambda point, g, state: made([point, g, *state.values(), vector])
-        return lambda point, g, state: by_blocks(self.rule, point, g, state, scalars, group["maximize"])
+        rule, maximize = self.rule, group["maximize"]
+        made = self._kernel(maximize, like, part.kept, len(scalars)) if self._compiles() else None
+        if made is None:
+            return lambda point, g, state: by_blocks(rule, point, g, state, scalars, maximize)
+        vector = torch.tensor(scalars, dtype=torch.float64, device=like.device)
+        return lambda point, g, state: made([point, g, *[s for s in state if s is not None], vector])
 
-    def _kernel(self, maximize: bool, like: Tensor, names: tuple[str, ...], count: int) -> Kernel | None:
-        key = (maximize, like.dtype, like.device, names, count)
+    def _kernel(self, maximize: bool, like: Tensor, kept: tuple[bool, ...], count: int) -> Kernel | None:
+        key = (maximize, like.dtype, like.device, kept, count)
         if key not in self._kernels:
-            self._kernels[key] = rule_kernel(self.rule, names, like, count, maximize)
+            self._kernels[key] = rule_kernel(self.rule, kept, like, count, maximize)
         return self._kernels[key]
 
     def _compiles(self) -> bool:
         if self.compile is not None:
             return self.compile
-        return sum(p.numel() for group in self.param_groups for p in group["params"]) >= COMPILE_FROM
+        if self._size is None:
+            self._size = sum(p.numel() for group in self.param_groups for p in group["params"])
+        return self._size >= COMPILE_FROM
 
 
 def _written(name: str, value: Any) -> Any:

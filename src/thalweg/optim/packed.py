@@ -19,36 +19,40 @@ class Packed:
     """Parameters of one type and device whose state lies in one buffer per name.
 
     The state that an optimizer hands out are views of the buffers; a view that was replaced (by loading a state
-    dictionary) makes the pack stale, and it is built anew from what is there.
+    dictionary) makes the pack stale, and it is built anew from what is there. `names` are those of the rule's state,
+    None for what is not kept.
     """
 
-    def __init__(self, params: Sequence[Tensor], names: Sequence[str], state: StateOf) -> None:
+    def __init__(self, params: Sequence[Tensor], names: Sequence[str | None], state: StateOf) -> None:
         self.params = list(params)
         total = sum(p.numel() for p in params)
         self._point = torch.empty(total, dtype=params[0].dtype, device=params[0].device)
         self._gradient = torch.empty_like(self._point)
         self._points = self._views(self._point)
         self._gradients = self._views(self._gradient)
-        self.state: dict[str, Tensor] = {}
-        self._state_views: list[tuple[dict[str, Any], str, Tensor]] = []
+        self._state: list[Tensor | None] = []
+        self._handed: list[tuple[dict[str, Any], str, Tensor]] = []
         for name in names:
+            if name is None:
+                self._state.append(None)
+                continue
             buffer = torch.empty(total, dtype=state[params[0]][name].dtype, device=params[0].device)
             views = self._views(buffer)
             _copy_all(views, [state[p][name] for p in params])
-            self.state[name] = buffer
+            self._state.append(buffer)
             for p, view in zip(params, views, strict=True):
                 state[p][name] = view
-                self._state_views.append((state[p], name, view))
+                self._handed.append((state[p], name, view))
 
     def current(self) -> bool:
         """Whether the optimizer's state is still what lies here."""
-        return all(held.get(name) is view for held, name, view in self._state_views)
+        return all(held.get(name) is view for held, name, view in self._handed)
 
     def step(self, gradients: Sequence[Tensor], advance: Advance) -> None:
         """Apply `advance`, which updates point and state in place, to all parameters at once."""
         _copy_all(self._points, self.params)
-        _copy_all(self._gradients, list(gradients))
-        advance(self._point, self._gradient, self.state)
+        _copy_all(self._gradients, gradients)
+        advance(self._point, self._gradient, self._state)
         _copy_all(self.params, self._points)
 
     def _views(self, buffer: Tensor) -> list[Tensor]:

@@ -11,8 +11,12 @@ from torch import Tensor
 
 Scalar: TypeAlias = float | Tensor
 """A number, or a tensor that broadcasts against the point: one value for each of several rates."""
+State: TypeAlias = Sequence[Tensor | None]
+"""A rule's state in the order of its names; None for what a variant does not keep."""
 Group: TypeAlias = Mapping[str, Any]
 """Hyperparameters by name, as a parameter group of torch's optimizers holds them."""
+
+HALF = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -70,28 +74,26 @@ class Rule:
         return scalars, after
 
     def advance(
-        self, point: Tensor, g: Tensor, state: Mapping[str, Tensor], scalars: Sequence[Scalar]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+        self, point: Tensor, g: Tensor, state: State, scalars: Sequence[Scalar]
+    ) -> tuple[Tensor, State]:
         """One step from where the gradient was taken: the next such point and the next state.
 
-        `point` is θ, or the evaluation point of rules that have one. Half precision is computed in float32 and
-        rounded once.
+        `point` is θ, or the evaluation point of rules that have one; `state` has a place for each of the rule's
+        names. Half precision is computed in float32 and rounded once.
         """
-        wide = torch.float32 if point.dtype in (torch.float16, torch.bfloat16) else point.dtype
-        tensors = [None if name not in state else state[name].to(wide) for name in self.state]
-        theta, g = point.to(wide), g.to(wide)
+        if point.dtype in HALF:
+            wide = [None if s is None else s.float() for s in state]
+            moved, news = self.advance(point.float(), g.float(), wide, scalars)
+            return moved.to(point.dtype), [
+                old if new is before or old is None or new is None else new.to(old.dtype)
+                for old, before, new in zip(state, wide, news, strict=True)
+            ]
         if self.evaluation_point is None or self.iterate is None:
-            theta, *news = self.update(theta, g, *tensors, *scalars)
-        else:
-            *scalars, before, after = scalars
-            theta, *news = self.update(self.iterate(theta, *tensors, before), g, *tensors, *scalars)
-            theta = self.evaluation_point(theta, *news, after)
-        changed = {
-            name: new.to(state[name].dtype)
-            for name, old, new in zip(self.state, tensors, news, strict=True)
-            if new is not None and new is not old
-        }
-        return theta.to(point.dtype), changed
+            theta, *news = self.update(point, g, *state, *scalars)
+            return theta, news
+        *scalars, before, after = scalars
+        theta, *news = self.update(self.iterate(point, *state, before), g, *state, *scalars)
+        return self.evaluation_point(theta, *news, after), news
 
 
 def l2(g: Tensor, theta: Tensor, weight_decay: Scalar) -> Tensor:
