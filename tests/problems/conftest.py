@@ -3,11 +3,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from thalweg.problems import Problem
+from thalweg.problems import Problem, Training
+
+TORCH: dict[str, Callable[[Any, Training], torch.optim.Optimizer]] = {
+    "sgd": lambda p, t: torch.optim.SGD(p, t.lr, weight_decay=t.weight_decay),
+    "momentum": lambda p, t: torch.optim.SGD(p, t.lr, t.momentum, weight_decay=t.weight_decay),
+    "nesterov": lambda p, t: torch.optim.SGD(
+        p, t.lr, t.momentum, weight_decay=t.weight_decay, nesterov=True
+    ),
+    "adam": lambda p, t: torch.optim.Adam(p, t.lr, weight_decay=t.weight_decay),
+    "adamw": lambda p, t: torch.optim.AdamW(p, t.lr, weight_decay=t.weight_decay),
+}
 
 
 @pytest.fixture
@@ -32,7 +43,7 @@ def trained_accuracy() -> Iterator[Callable[[Problem], float]]:
 
     def train(problem: Problem) -> float:
         model = problem.make_model()
-        optimizer = problem.training.torch_optimizer(model.parameters())
+        optimizer = TORCH[problem.training.optimizer](model.parameters(), problem.training)
         generator = torch.Generator().manual_seed(0)
         x, y = problem.train
         for _ in range(problem.training.epochs):

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from thalweg.errors import InvalidArgument, RunConflict
+from thalweg.errors import InvalidArgument, RunConflict, UnknownName
 from thalweg.problems import Problem, Training
-from thalweg.problems.problem import OPTIMIZERS
 from thalweg.store import Run
 from thalweg.surveys import resolve, train, train_into
 from thalweg.surveys.minibatches import minibatches
+from thalweg.surveys.optimizers import make_optimizer
 from thalweg.surveys.training import checkpoints
 
 EPOCHS = 3
@@ -78,40 +78,88 @@ def same_bits(one: Any, other: Any) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-OWN: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
+TORCH: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
+    "gradient_descent": lambda p: torch.optim.SGD(p, lr=0.02, weight_decay=1e-3),
     "sgd": lambda p: torch.optim.SGD(p, lr=0.02, weight_decay=1e-3),
     "momentum": lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.8, weight_decay=1e-3),
-    "nesterov": lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.8, nesterov=True, weight_decay=1e-3),
     "adam": lambda p: torch.optim.Adam(p, lr=0.02, weight_decay=1e-3),
     "adamw": lambda p: torch.optim.AdamW(p, lr=0.02, weight_decay=1e-3),
-    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.02, momentum=0.8, weight_decay=1e-3),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.02, alpha=0.9, momentum=0.8, weight_decay=1e-3),
     "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.02, weight_decay=1e-3),
 }
+EVERY = [*TORCH, "nesterov", "lion", "schedule_free_sgd", "schedule_free_adamw"]
 
 
-def test_every_optimizer_has_an_oracle() -> None:
-    assert set(OWN) == set(OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", TORCH)
+def test_optimizers_are_torchs_of_the_same_settings(optimizer: str) -> None:
+    models = [plain().double() for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    mine = make_optimizer(problem("plain", optimizer).training, models[0])
+    for own, model in ((mine, models[0]), (TORCH[optimizer](models[1].parameters()), models[1])):
+        for epoch in range(EPOCHS):
+            for x, y in minibatches(data(37, 0), 8, 2, epoch):
+                own.zero_grad()
+                cross_entropy(model(x.double()), y).backward()
+                own.step()
+    for p, q in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        # 15 steps in double precision; RMSProp divides by root mean squares near 1e-3, which multiplies rounding.
+        assert torch.allclose(p, q, rtol=1e-9, atol=1e-11)
+
+
+def test_settings_go_to_the_hyperparameters_that_there_are() -> None:
+    def group(name: str, **settings: Any) -> dict[str, Any]:
+        training = Training(name, lr=0.03, **({"momentum": 0.7, "weight_decay": 0.2} | settings))
+        return make_optimizer(training, plain()).param_groups[0]
+
+    for name in EVERY:
+        assert (group(name)["lr"], group(name)["weight_decay"]) == (0.03, 0.2)
+        assert group(name, weight_decay=0.0)["weight_decay"] == 0
+    for name in ("momentum", "nesterov", "rmsprop"):
+        assert group(name)["momentum"] == 0.7
+        assert group(name, momentum=0.0)["momentum"] == 0
+    assert group("sgd")["momentum"] == 0
+    assert group("schedule_free_sgd")["momentum"] == 0.7
+    assert group("schedule_free_sgd", momentum=0.0)["momentum"] == 0.9
+    assert "momentum" not in group("adam")
+
+
+def test_a_name_that_is_none_is_found_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="unknown optimizer 'adamv': did you mean adam"):
+        train_into(problem(optimizer="adamv"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
-    ("model", "optimizer"), [*(("plain", name) for name in OWN), ("batchnorm", "adam"), ("batchnorm", "sgd")]
+    ("model", "optimizer"),
+    [
+        *(("plain", name) for name in EVERY),
+        *(("batchnorm", name) for name in ("adam", "sgd", "schedule_free_sgd")),
+    ],
 )
 def test_equals_a_plain_loop_bit_for_bit(tmp_path: Path, model: str, optimizer: str) -> None:
     task = problem(model, optimizer)
     mine = task.make_model(2)
     start = {name: tensor.clone() for name, tensor in mine.state_dict().items()}
     states = [start]
-    own = OWN[optimizer](mine.parameters())
+    own = make_optimizer(task.training, mine)
     rows = []
     for epoch in range(1, EPOCHS + 1):
         mine.train()
+        own.train()
         for x, y in minibatches(task.train, 8, 2, epoch):
             own.zero_grad()
             cross_entropy(mine(x), y).backward()
             own.step()
+        own.eval()
+        x, y = data(37, 0)
+        if (model, optimizer) == ("batchnorm", "schedule_free_sgd"):
+            # All samples are one batch: the statistics of the average are those of a pass with momentum 1.
+            mine[1].momentum, count = 1.0, mine[1].num_batches_tracked.clone()
+            with torch.no_grad():
+                mine(x)
+            mine[1].momentum, mine[1].num_batches_tracked = 0.1, count
         mine.eval()
         with torch.no_grad():
-            x, y = data(37, 0)
             rows.append((float(cross_entropy(mine(x), y)), float((mine(x).argmax(1) == y).double().mean())))
         states.append({name: tensor.clone() for name, tensor in mine.state_dict().items()})
 
@@ -127,6 +175,29 @@ def test_equals_a_plain_loop_bit_for_bit(tmp_path: Path, model: str, optimizer: 
         assert {"test_loss", "test_accuracy"} <= row.keys()
     assert how["steps"] == 5 * EPOCHS
     assert (how["source"], how["diverged"], how["optimizer"]) == ("trained here", False, optimizer)
+
+
+def test_curves_and_weights_are_those_of_the_iterate(tmp_path: Path) -> None:
+    # torch's SGD keeps the look-ahead point y = θ + αv in the parameters, with v = −η times its buffer.
+    task = problem("plain", "nesterov")
+    mine = task.make_model(2)
+    own = torch.optim.SGD(mine.parameters(), lr=0.02, momentum=0.8, nesterov=True, weight_decay=0)
+    task = replace(task, training=replace(task.training, weight_decay=0.0))
+    for epoch in range(1, EPOCHS + 1):
+        for x, y in minibatches(task.train, 8, 2, epoch):
+            own.zero_grad()
+            cross_entropy(mine(x), y).backward()
+            own.step()
+    with torch.no_grad():
+        for p in mine.parameters():
+            p += 0.8 * 0.02 * own.state[p]["momentum_buffer"]
+        x, y = data(37, 0)
+        loss = cross_entropy(mine(x), y).item()
+    _, _, series, kept = trained(tmp_path, task)
+    # Single precision over 15 steps.
+    assert series[-1]["loss"] == pytest.approx(loss, rel=1e-5)
+    for name, tensor in mine.state_dict().items():
+        assert torch.allclose(kept[-1][name], tensor, rtol=1e-4, atol=1e-6)
 
 
 def test_dropout_is_on_in_training_and_off_in_the_curves(tmp_path: Path) -> None:
@@ -168,6 +239,11 @@ class Stop:
         ("plain", "adamw", "tensors"),
         ("plain", "rmsprop", "tensors"),
         ("plain", "adagrad", "tensors"),
+        ("plain", "gradient_descent", "tensors"),
+        ("dropout", "lion", "tensors"),
+        ("batchnorm", "nesterov", "tensors"),
+        ("batchnorm", "schedule_free_sgd", "loader"),
+        ("dropout", "schedule_free_adamw", "tensors"),
     ],
 )
 def test_interrupted_after_any_epoch_continues_to_the_same_bits(

@@ -26,9 +26,14 @@ SetOption = Annotated[
     ),
 ]
 OptimizerOption = Annotated[
-    str | None, typer.Option(help="sgd, momentum, nesterov, adam, adamw, rmsprop or adagrad.")
+    str | None, typer.Option(help="An optimizer's name, such as sgd, momentum, adam, adamw, lion, schedule_free_adamw.")
 ]
-RateOption = Annotated[float | None, typer.Option("--lr", help="Learning rate.")]
+RateOption = Annotated[
+    float | None,
+    typer.Option(
+        "--lr", help="Learning rate; the problem's own, or for an optimizer of another kind the optimizer's."
+    ),
+]
 MomentumOption = Annotated[float | None, typer.Option(help="Momentum α, in [0, 1).")]
 DecayOption = Annotated[float | None, typer.Option(help="Weight decay.")]
 BatchOption = Annotated[int | None, typer.Option(help="Samples per step.")]
@@ -38,6 +43,9 @@ ThreadsOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON object.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
+_ALONG_THE_GRADIENT = {"gradient_descent", "sgd", "momentum", "nesterov"}
+"""Optimizers whose step is the rate times gradients, so that a rate for one is a rate for the other."""
 
 
 def parameters(assignments: list[str] | None) -> dict[str, Any]:
@@ -57,7 +65,8 @@ def parameters(assignments: list[str] | None) -> dict[str, Any]:
 def training(target: Target, **given: Any) -> Training | None:
     """The target problem's own training with the `given` settings (those not None) in place of its own.
 
-    None when nothing was given.
+    None when nothing was given. A rate is carried over between optimizers that step along the gradient itself; any
+    other one begins with its own default, and without momentum. Raises UnknownName for an optimizer that is none.
     """
     from dataclasses import replace
 
@@ -67,9 +76,15 @@ def training(target: Target, **given: Any) -> Training | None:
     problem = target.problem
     if problem is None:
         raise InvalidArgument(f"{', '.join(chosen)}: {target.name} is not trained here, only problems are")
-    if chosen.get("optimizer") in ("momentum", "nesterov") and not problem.training.momentum:
+    own = problem.training
+    name = chosen.get("optimizer", own.optimizer)
+    if name in ("momentum", "nesterov") and not own.momentum:
         chosen.setdefault("momentum", 0.9)
-    return replace(problem.training, **chosen)
+    if name != own.optimizer and not {name, own.optimizer} <= _ALONG_THE_GRADIENT:
+        from thalweg.surveys.optimizers import default_rate
+
+        chosen = {"lr": default_rate(name), "momentum": 0.0} | chosen
+    return replace(own, **chosen)
 
 
 def use_threads(count: int | None) -> None:

@@ -47,9 +47,10 @@ COMPILE_FROM = 20_000_000
 class Batched:
     """Points (n, b), or (n, r, b) for r rates, advanced together by one rule, each column on its own.
 
-    `groups` are the rule's hyperparameters, one group for each rate; a rate may be a function of the steps done. `noise` is the standard deviation of Gaussian
-    noise added to every entry of every gradient, drawn from `seed` once for all rates. Columns that leave the box
-    |θ| ≤ `bound` or the finite numbers are noticed: `inside` holds the last step at which each had not.
+    `groups` are the rule's hyperparameters, one group for each rate; a rate may be a function of the steps done.
+    `noise` is the standard deviation of Gaussian noise added to every entry of every gradient, drawn from `seed` once
+    for all rates. Columns that leave the box |θ| ≤ `bound` or the finite numbers are noticed: `inside` holds the last
+    step at which each had not.
     """
 
     def __init__(

@@ -109,7 +109,7 @@ def descend(
         name, taken, several = "steepest_descent", (math.nan,), False
     else:
         rule_class, groups = _groups(optimizer, _rates(lr), objective.size, hyperparameters)
-        several = not callable(lr) and np.ndim(cast(Any, lr)) > 0
+        several = isinstance(lr, Sequence) or np.ndim(cast(Any, lr)) > 0
         columns = points.T[:, None].repeat(1, len(groups), 1) if several else points.T
         field = _field(objective, rho)
         driver = Batched(field, rule_class.rule, groups, columns, bound=bound, noise=noise, seed=seed)
@@ -117,7 +117,7 @@ def descend(
             code = f"{objective.fingerprint()}{code_of([objective.formula])}{rho}"
             driver.compile(f"{objective.name}-{rule_class.rule.name}", code)
         name = rule_class.rule.name
-            taken = tuple(math.nan if callable(group["lr"]) else float(group["lr"]) for group in groups)
+        taken = tuple(math.nan if callable(group["lr"]) else float(group["lr"]) for group in groups)
     kept = _kept_steps(keep, steps, driver.point)
     begun = driver.field(driver.point)
     path = torch.empty((len(kept), *driver.point.shape), dtype=points.dtype, device=points.device)

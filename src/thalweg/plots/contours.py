@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from thalweg.plots.arrays import Floats, grid, points, vector
-from thalweg.plots.canvas import axes_for, legend_below, literal, wrapped
-from thalweg.plots.contour_labels import label_places
+from thalweg.plots.canvas import axes_for, legend_below, wrapped
+from thalweg.plots.ground import ground
 from thalweg.plots.heights import Heights
 from thalweg.plots.style import COLORMAP, COLORS
-from thalweg.plots.ticks import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.contour import QuadContourSet
 
 
 def contours(
@@ -49,7 +46,7 @@ def contours(
     track, wells = points(path, "path"), points(minima, "minima")
     scale = heights or Heights.of(field)
     ax = axes_for(ax)
-    _ground(ax, x, y, field, scale, name, track)
+    ground(ax, x, y, field, scale, name, track)
     drawn: list[object] = []
     if len(track):
         truth = None if path_values is None else vector(path_values, "path_values", len(track))
@@ -77,35 +74,6 @@ def contours(
     ax.set_ylabel(wrapped(labels[1]))
     legend_below(ax, drawn)
     return ax
-
-
-def _ground(ax: Axes, x: Floats, y: Floats, field: Floats, scale: Heights, name: str, track: Floats) -> None:
-    if np.isnan(field).any():
-        ax.patch.set(hatch="////", facecolor="0.93", edgecolor="0.45")
-    if np.isnan(field).all():
-        return
-    shown = np.ma.masked_invalid(scale(field)).T
-    filled = ax.contourf(x, y, shown, levels=scale.bands(), norm=scale.norm(), cmap=COLORMAP)
-    # Without an edge of its own colour, viewers show the page between neighbouring bands.
-    filled.set_edgecolor("face")
-    levels = scale.levels()
-    if levels.size:
-        tints = ["white" if scale.norm()(level) < 0.6 else "black" for level in levels]
-        lines = ax.contour(x, y, shown, levels=levels, colors=tints, linewidths=0.6, alpha=0.75)
-        places = label_places(lines.get_paths(), np.array([np.ptp(x), np.ptp(y)]), track)
-        ax.clabel(lines, fmt=plain, fontsize=8, manual=places)
-    if scale.above:
-        over = np.ma.masked_invalid(field - scale.base).T
-        ax.contourf(x, y, over, levels=[scale.upper, np.inf], colors="none", hatches=["..."])
-    _colorbar(ax, filled, scale, name, levels)
-
-
-def _colorbar(ax: Axes, filled: QuadContourSet, scale: Heights, name: str, levels: Floats) -> None:
-    figure: Any = ax.figure
-    bar = figure.colorbar(filled, ax=ax, pad=0.02, fraction=0.06)
-    bar.set_ticks(levels, labels=[plain(level) for level in levels])
-    bar.ax.minorticks_off()
-    bar.set_label(scale.label(literal(name)) + (" (logarithmic)" if scale.logarithmic else ""))
 
 
 def _path(ax: Axes, track: Floats, truth: Floats | None, scale: Heights) -> list[object]:

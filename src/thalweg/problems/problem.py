@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -16,16 +16,15 @@ from thalweg.objective import Objective
 Data: TypeAlias = Any
 """Whatever `Objective` takes: a tuple of tensors (x, y), a list of batches, a Dataset or a DataLoader."""
 
-OPTIMIZERS = ("sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "adagrad")
-
 
 @dataclass(frozen=True)
 class Training:
     """How a problem is trained unless the user says otherwise.
 
-    `optimizer` names one of torch's: "sgd" (no momentum), "momentum", "nesterov", "adam", "adamw",
-    "rmsprop" or "adagrad"; `momentum` counts for "momentum", "nesterov" and "rmsprop"; `batch_size` is in
-    samples and `epochs` in passes over the training data. Raises InvalidArgument for values out of range.
+    `optimizer` is a name from `thalweg.optim.names()`, looked up when training begins. `momentum` counts for
+    "momentum", "nesterov" and "rmsprop", not for "sgd", which is plain here; other optimizers that have one keep
+    their own while it is 0. `batch_size` is in samples and `epochs` in passes over the training data. Raises
+    InvalidArgument for values out of range.
     """
 
     optimizer: str = "sgd"
@@ -36,8 +35,8 @@ class Training:
     epochs: int = 20
 
     def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise InvalidArgument(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
+        if not isinstance(self.optimizer, str) or not self.optimizer:  # pyright: ignore[reportUnnecessaryIsInstance] - users pass classes
+            raise InvalidArgument(f"optimizer must be a name such as \"adam\", got {self.optimizer!r}")
         if not 0 < self.lr < math.inf:
             raise InvalidArgument(f"lr must be positive and finite, got {self.lr}")
         if not 0 <= self.momentum < 1:
@@ -48,26 +47,6 @@ class Training:
             raise InvalidArgument(f"batch_size must be at least 1, got {self.batch_size}")
         if self.epochs < 0:
             raise InvalidArgument(f"epochs must be at least 0, got {self.epochs}")
-
-    def torch_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """The torch optimizer that these settings describe, over `parameters`."""
-        lr, decay, momentum = self.lr, self.weight_decay, self.momentum
-        match self.optimizer:
-            case "adam":
-                return torch.optim.Adam(parameters, lr=lr, weight_decay=decay)
-            case "adamw":
-                return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay)
-            case "rmsprop":
-                return torch.optim.RMSprop(parameters, lr=lr, weight_decay=decay, momentum=momentum)
-            case "adagrad":
-                return torch.optim.Adagrad(parameters, lr=lr, weight_decay=decay)
-            case "sgd":
-                return torch.optim.SGD(parameters, lr=lr, weight_decay=decay)
-            case _:
-                nesterov = self.optimizer == "nesterov"
-                return torch.optim.SGD(
-                    parameters, lr=lr, weight_decay=decay, momentum=momentum, nesterov=nesterov
-                )
 
 
 @dataclass(frozen=True)

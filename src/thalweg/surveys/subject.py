@@ -18,6 +18,7 @@ from thalweg.problems import Training
 from thalweg.store import Run, load_checkpoint, load_trajectory
 from thalweg.surfaces import Surface
 from thalweg.surveys.descent import descend_to_minimum
+from thalweg.surveys.optimizers import make_optimizer
 from thalweg.surveys.target import Target
 from thalweg.surveys.training import Advance, checkpoints, restore, train
 
@@ -98,7 +99,8 @@ def make_subject(
     Raises
     ------
     InvalidArgument: weights that do not fit (the names are given), weights for a surface, training settings
-        where nothing is trained, or a loss at the point that is not finite.
+        where nothing is trained or that its optimizer does not take, or a loss at the point that is not finite.
+    UnknownName: the training's optimizer is none.
     """
     if isinstance(target.objective, Surface):
         if checkpoint or trajectory:
@@ -124,6 +126,9 @@ def make_subject(
     )
     if target.problem is None or checkpoint or trajectory:
         subject.training = None
+    if subject.training is not None and subject.model is not None:
+        # Settings that no optimizer takes are found before anything is written.
+        make_optimizer(subject.training, subject.model)
     _load(subject, checkpoint, trajectory)
     if subject.training is None and not math.isfinite(loss := float(objective.loss())):
         raise InvalidArgument(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
@@ -16,8 +18,18 @@ from thalweg.objective.preserved import preserved_rng
 from thalweg.problems import Problem, Training
 from thalweg.store import Run
 from thalweg.surveys.minibatches import batches_per_epoch, minibatches
+from thalweg.surveys.optimizers import (
+    NotFinite,
+    make_optimizer,
+    take_step,
+    to_evaluation_point,
+    to_iterate,
+)
 
 Advance = Callable[[int, int], None]
+
+# Entries of parameter groups that change from step to step.
+_CARRIED = ("memory", "train_mode")
 
 
 def train(
@@ -32,21 +44,24 @@ def train(
     """Train `model` in place and return what was done; a run that already holds epochs continues after them.
 
     Each epoch leaves in `run` a row of the series "training" (losses and accuracies in evaluation mode, at the
-    epoch's end), the weights as tensors "epoch-0001" and the optimizer's state. A loss that is no longer finite
-    ends the training; the model is then left at the last epoch before. A finite loss that ends a hundred times
-    above where it began counts as diverged too.
+    epoch's end), the weights as tensors "epoch-0001" and the optimizer's state. Of optimizers that take gradients
+    at another point than the iterate these are the iterate's. A loss that is no longer finite ends the training;
+    the model is then left at the last epoch before. A finite loss that ends a hundred times above where it began
+    counts as diverged too.
 
     The result equals that of an unbroken run: batches and dropout depend on `seed` and the epoch alone.
+    Raises UnknownName for an optimizer that is none, InvalidArgument for a setting that it does not take.
     """
     training = training or problem.training
+    optimizer = make_optimizer(training, model)
     train_objective = problem.train_objective(model)
     test_objective = None if problem.test is None else problem.test_objective(model)
-    optimizer = training.torch_optimizer(p for p in model.parameters() if p.requires_grad)
     modes = [(module, module.training) for module in model.modules()]
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     begun = restore(run, model, optimizer)
     if begun is None:
         begun = 0
+        to_iterate(optimizer)
         run.put_row("training", 0, _row(problem, train_objective, test_objective, training.lr))
         _save(run, 0, model, optimizer)
     diverged = _diverged(run)
@@ -56,7 +71,9 @@ def train(
             if diverged:
                 break
             row = {"loss": math.nan}
+            to_evaluation_point(optimizer)
             if _epoch(problem, train_objective, optimizer, training, seed, epoch):
+                to_iterate(optimizer, train_objective)
                 row = _row(problem, train_objective, test_objective, training.lr)
             run.put_row("training", epoch, row)
             diverged = not math.isfinite(row["loss"])
@@ -89,13 +106,17 @@ def restore(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer | None 
         return None
     latest = _tensors(run, "latest")
     epoch = int(latest.pop("epoch"))
+    groups = json.loads(latest.pop("groups").numpy().tobytes()) if "groups" in latest else []
     model.load_state_dict(_tensors(run, f"epoch-{epoch:04d}"), strict=False)
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in latest.items():
         _, index, key = name.split(".", 2)
         state.setdefault(int(index), {})[key] = tensor
     if optimizer is not None:
-        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        now = optimizer.state_dict()["param_groups"]
+        for group, held in zip(now, groups, strict=False):
+            group |= held
+        optimizer.load_state_dict({"state": state, "param_groups": now})
     return epoch
 
 
@@ -112,12 +133,11 @@ def _epoch(
     with preserved_rng():
         torch.manual_seed(seed * 1_000_003 + epoch)
         for batch in minibatches(problem.train, training.batch_size, seed, epoch):
-            optimizer.zero_grad()
-            loss = module(tree_map(objective.batches.placed, batch))
-            if not math.isfinite(float(loss.detach())):
+            placed = tree_map(objective.batches.placed, batch)
+            try:
+                take_step(optimizer, lambda placed=placed: module(placed))
+            except NotFinite:
                 return False
-            loss.backward()
-            optimizer.step()
     return all(bool(torch.isfinite(p).all()) for p in module.parameters())
 
 
@@ -136,13 +156,17 @@ def _diverged(run: Run) -> bool:
 def _save(run: Run, epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     # The latest state is written last: with it the epoch counts as done.
     run.put_tensors(f"epoch-{epoch:04d}", _unshared(model))
+    held = optimizer.state_dict()
     state = {
         f"optimizer.{index}.{key}": torch.as_tensor(value)
-        for index, entries in optimizer.state_dict()["state"].items()
+        for index, entries in held["state"].items()
         for key, value in entries.items()
         if value is not None
     }
-    run.put_tensors("latest", {"epoch": torch.tensor(epoch)} | state)
+    # What a rule carries from step to step beside tensors. As text, which keeps every digit.
+    groups = [{key: group[key] for key in _CARRIED if key in group} for group in held["param_groups"]]
+    text = torch.from_numpy(np.frombuffer(json.dumps(groups).encode(), dtype=np.uint8).copy())
+    run.put_tensors("latest", {"epoch": torch.tensor(epoch), "groups": text} | state)
 
 
 def _epochs(run: Run) -> list[str]:
