@@ -3,36 +3,60 @@
 from thalweg.optim.adagrad import AdaGrad
 from thalweg.optim.adam import Adam
 from thalweg.optim.adamw import AdamW
+from thalweg.optim.asam import ASAM
+from thalweg.optim.basins import Basins, basins
+from thalweg.optim.descent import Descent, descend
+from thalweg.optim.efficient_sam import EfficientSAM
 from thalweg.optim.gradient_descent import GradientDescent
+from thalweg.optim.gsam import GSAM
+from thalweg.optim.layer_groups import layer_groups
 from thalweg.optim.lion import Lion
 from thalweg.optim.momentum import Momentum
 from thalweg.optim.names import get, names
 from thalweg.optim.nesterov import Nesterov
 from thalweg.optim.optimizer import RuleOptimizer
+from thalweg.optim.outcomes import Outcome, Outcomes
 from thalweg.optim.rmsprop import RMSProp
 from thalweg.optim.rule import Rule
+from thalweg.optim.sam import SAM
 from thalweg.optim.schedule_free import ScheduleFreeAdamW, ScheduleFreeSGD
 from thalweg.optim.sgd import SGD
+from thalweg.optim.steepest_descent import SteepestDescent
+from thalweg.optim.switch import Plateau, Switch
 
 Adagrad = AdaGrad
 RMSprop = RMSProp
 
 __all__ = [
+    "ASAM",
+    "GSAM",
+    "SAM",
     "SGD",
     "AdaGrad",
     "Adagrad",
     "Adam",
     "AdamW",
+    "Basins",
+    "Descent",
+    "EfficientSAM",
     "GradientDescent",
     "Lion",
     "Momentum",
     "Nesterov",
+    "Outcome",
+    "Outcomes",
+    "Plateau",
     "RMSProp",
     "RMSprop",
     "Rule",
     "RuleOptimizer",
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
+    "SteepestDescent",
+    "Switch",
+    "basins",
+    "descend",
     "get",
+    "layer_groups",
     "names",
 ]

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from thalweg.errors import UnknownName
 from thalweg.optim.adagrad import AdaGrad
 from thalweg.optim.adam import Adam
 from thalweg.optim.adamw import AdamW
+from thalweg.optim.asam import ASAM
+from thalweg.optim.efficient_sam import EfficientSAM
 from thalweg.optim.gradient_descent import GradientDescent
+from thalweg.optim.gsam import GSAM
 from thalweg.optim.lion import Lion
 from thalweg.optim.momentum import Momentum
 from thalweg.optim.nesterov import Nesterov
 from thalweg.optim.rmsprop import RMSProp
+from thalweg.optim.sam import SAM
 from thalweg.optim.schedule_free import ScheduleFreeAdamW, ScheduleFreeSGD
 from thalweg.optim.sgd import SGD
+from thalweg.optim.steepest_descent import SteepestDescent
+from thalweg.optim.switch import Switch
 from thalweg.registry import Registry
 
 registry: Registry[torch.optim.Optimizer] = Registry("optimizer", "thalweg.optimizers")
@@ -34,12 +42,26 @@ for _name, _class in {
     registry.register(_name, _class)
 
 
-def get(name: str) -> type[torch.optim.Optimizer]:
+OTHERS: dict[str, type[Any]] = {
+    "sam": SAM,
+    "asam": ASAM,
+    "gsam": GSAM,
+    "efficient_sam": EfficientSAM,
+    "switch": Switch,
+    "steepest_descent": SteepestDescent,
+}
+"""What is built from something else than parameters: another optimizer, or an objective."""
+
+
+def get(name: str) -> type[Any]:
     """The optimizer class called `name`, as in `tw.optim.get("lion")(model.parameters(), lr=1e-4)`.
 
-    Installed packages add their own by entry points in the group "thalweg.optimizers". Raises UnknownName, with
-    the nearest known names, if there is none.
+    Also the wrappers ("sam", "switch", ...) and "steepest_descent", which are built from other things and therefore
+    not among `names()`. Installed packages add their own by entry points in the group "thalweg.optimizers".
+    Raises UnknownName, with the nearest known names, if there is none.
     """
+    if name in OTHERS:
+        return OTHERS[name]
     found = registry.factory(name)
     if not isinstance(found, type):
         raise UnknownName(f"optimizer {name!r} is offered by a package, but is no class: {found!r}")
@@ -47,5 +69,5 @@ def get(name: str) -> type[torch.optim.Optimizer]:
 
 
 def names() -> list[str]:
-    """Names of all optimizers, sorted."""
+    """Names of all optimizers that take parameters, sorted."""
     return registry.names()
