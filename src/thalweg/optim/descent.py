@@ -101,6 +101,8 @@ def descend(
         raise InvalidArgument(f"steps must be at least 0, got {steps}")
     if not 0 <= noise < math.inf:
         raise InvalidArgument(f"noise must be finite and at least 0, got {noise}")
+    rates = _rates(lr)
+    kept = _kept_steps(keep, steps, len(rates) * points.numel() * points.element_size())
     scale = _scale(objective, points)
     bound = 1e3 * max(scale, float(points.abs().max()))
     driver: Driver
@@ -108,7 +110,7 @@ def descend(
         driver = _line_searched(objective, points, bound, lr, noise, rho, hyperparameters)
         name, taken, several = "steepest_descent", (math.nan,), False
     else:
-        rule_class, groups = _groups(optimizer, _rates(lr), objective.size, hyperparameters)
+        rule_class, groups = _groups(optimizer, rates, objective.size, hyperparameters)
         several = isinstance(lr, Sequence) or np.ndim(cast(Any, lr)) > 0
         columns = points.T[:, None].repeat(1, len(groups), 1) if several else points.T
         field = _field(objective, rho)
@@ -118,7 +120,6 @@ def descend(
             driver.compile(f"{objective.name}-{rule_class.rule.name}", code)
         name = rule_class.rule.name
         taken = tuple(math.nan if callable(group["lr"]) else float(group["lr"]) for group in groups)
-    kept = _kept_steps(keep, steps, driver.point)
     begun = driver.field(driver.point)
     path = torch.empty((len(kept), *driver.point.shape), dtype=points.dtype, device=points.device)
     for place, step in enumerate(kept):
@@ -223,14 +224,14 @@ def _compiles(asked: bool | None, driver: Batched, steps: int) -> bool:
     return driver.point.numel() * steps >= COMPILE_FROM if asked is None else asked
 
 
-def _kept_steps(keep: Keep, steps: int, point: Tensor) -> list[int]:
+def _kept_steps(keep: Keep, steps: int, each: int) -> list[int]:
     if keep == "last":
         return [steps]
     every = 1 if keep == "path" else keep
     if isinstance(every, bool) or not isinstance(every, int) or every < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidArgument(f'keep must be "path", "last" or a number of steps from 1, got {keep!r}')
     kept = sorted({*range(0, steps + 1, every), steps})
-    needed = len(kept) * point.numel() * point.element_size()
+    needed = len(kept) * each
     if needed > MOST_BYTES:
         most = max(1, math.ceil(needed / MOST_BYTES) * every)
         raise InvalidArgument(

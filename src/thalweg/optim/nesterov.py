@@ -23,9 +23,11 @@ def iterate(y: Tensor, v: Tensor, alpha: Scalar) -> Tensor:
 
 
 def scalars(t: int, group: Group, memory: dict[str, float]) -> tuple[tuple[float, ...], dict[str, float]]:
-    """η, α and λ; α is also how far the next gradient looks ahead."""
-    alpha = group["momentum"]
-    return (rate(group), alpha, group["weight_decay"]), {"mixing": alpha}
+    """η, the α with which this gradient looked ahead, and λ; the group's α is how far the next one looks.
+
+    So θ ← y − ηg holds when α changes from step to step, as in the method that attains O(1/t²).
+    """
+    return (rate(group), memory["mixing"], group["weight_decay"]), {"mixing": group["momentum"]}
 
 
 class Nesterov(RuleOptimizer):

@@ -142,6 +142,7 @@ class ScheduleFreeSGD(RuleOptimizer):
     def check_group(self, group: dict[str, Any]) -> None:
         """Raise InvalidArgument for a hyperparameter out of its range."""
         _check_averaging(group)
+        check.averaging(group["momentum"], "momentum")
         if not 0 < group["momentum"] < 1:
             raise InvalidArgument(f"momentum must be in (0, 1), got {group['momentum']}")
 

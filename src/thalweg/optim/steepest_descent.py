@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,7 +51,7 @@ class SteepestDescent:
         objective: AbstractObjective,
         line_search: Method = "exact",
         *,
-        start: Tensor | None = None,
+        start: Tensor | Sequence[float] | None = None,
         first: float = 1.0,
     ) -> None:
         if line_search not in METHODS:
@@ -59,7 +60,9 @@ class SteepestDescent:
             raise InvalidArgument(f"first must be finite and above 0, got {first}")
         self.objective = objective
         self.line_search: Method = line_search
-        self.theta = objective.point if start is None else objective.checked_point(start).clone()
+        if start is not None:
+            start = torch.as_tensor(start).to(objective.device, objective.dtype, copy=True)
+        self.theta = objective.point if start is None else objective.checked_point(start)
         self.loss, self.gradient = self._at(self.theta)
         self._first = first
 
