@@ -1,8 +1,6 @@
 """P4: a dense slice of ResNet-14 on 512 images, per point, against a plain forward pass in the same run."""
 
-import statistics
 import time
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -10,19 +8,9 @@ from torch import Tensor
 
 import thalweg as tw
 from benchmarks.row import Row
+from benchmarks.timing import median_seconds
 
 POINTS = 51 * 51
-
-
-def median_seconds(calls: list[Callable[[], object]], repeats: int) -> list[float]:
-    """Median time of each call, taken in turns so that a slow moment falls on all of them."""
-    times: list[list[float]] = [[] for _ in calls]
-    for _ in range(repeats):
-        for call, kept in zip(calls, times, strict=True):
-            begun = time.perf_counter()
-            call()
-            kept.append(time.perf_counter() - begun)
-    return [statistics.median(kept) for kept in times]
 
 
 def measure() -> list[Row]:
