@@ -7,8 +7,11 @@ from thalweg.optim.asam import ASAM
 from thalweg.optim.basins import Basins, basins
 from thalweg.optim.descent import Descent, descend
 from thalweg.optim.efficient_sam import EfficientSAM
+from thalweg.optim.genealogy import Genealogy, genealogy
 from thalweg.optim.gradient_descent import GradientDescent
 from thalweg.optim.gsam import GSAM
+from thalweg.optim.guidance import Recommendation, Task
+from thalweg.optim.guide import guide
 from thalweg.optim.layer_groups import layer_groups
 from thalweg.optim.lion import Lion
 from thalweg.optim.momentum import Momentum
@@ -39,6 +42,7 @@ __all__ = [
     "Basins",
     "Descent",
     "EfficientSAM",
+    "Genealogy",
     "GradientDescent",
     "Lion",
     "Momentum",
@@ -48,15 +52,19 @@ __all__ = [
     "Plateau",
     "RMSProp",
     "RMSprop",
+    "Recommendation",
     "Rule",
     "RuleOptimizer",
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
     "SteepestDescent",
     "Switch",
+    "Task",
     "basins",
     "descend",
+    "genealogy",
     "get",
+    "guide",
     "layer_groups",
     "names",
 ]

@@ -1,0 +1,42 @@
+"""The lines of descent, in the lecture's order."""
+
+from thalweg.optim.lineage.node import Edge
+
+EDGES: tuple[Edge, ...] = (
+    Edge("gradient_descent", "sgd", "gradient of a minibatch"),
+    Edge("gradient_descent", "steepest_descent", "rate from a line search"),
+    Edge("gradient_descent", "momentum", "+ velocity"),
+    Edge("momentum", "nesterov", "gradient at the look-ahead point"),
+    Edge("sgd", "adagrad", "÷ root of the sum of squares"),
+    Edge("adagrad", "rmsprop", "sum of squares → running mean"),
+    Edge("rmsprop", "adam", "+ mean of the gradient, bias corrections"),
+    Edge("momentum", "adam", "+ division by the root mean square of the gradient, bias corrections"),
+    Edge("adam", "adamw", "weight decay outside the adaptive step"),
+    Edge("adamw", "lion", "sign of the momentum, no second moment"),
+    Edge("adamw", "sophia_g", "squares → Gauss–Newton diagonal, clipped"),
+    Edge("newton", "sophia_g", "inverse Hessian → clipped division by a diagonal estimate; + running means"),
+    Edge("sophia_g", "sophia_h", "Gauss–Newton → Hessian, by Hutchinson"),
+    Edge("sgd", "schedule_free_sgd", "schedule → averaging the iterates"),
+    Edge("adamw", "schedule_free_adamw", "schedule → averaging the iterates"),
+    Edge("schedule_free_sgd", "schedule_free_adamw", "÷ root of the running mean of squares"),
+    Edge("adam", "switch", "Adam only to warm up"),
+    Edge("sgd", "switch", "+ momentum, after Adam"),
+    Edge("gradient_descent", "newton", "rate → inverse Hessian"),
+    Edge("newton", "saddle_free_newton", "H → |H|"),
+    Edge("newton", "lbfgs", "H⁻¹ from the last steps, + line search"),
+    Edge("newton", "gauss_newton", "H → JᵀJ"),
+    Edge("gauss_newton", "levenberg_marquardt", "+ damping by the gain ratio"),
+    Edge("natural_gradient", "kfac", "F → Kronecker factors of each layer"),
+    Edge("kfac", "ekfac", "rescaled in the factors' eigenbasis"),
+    Edge("adagrad", "shampoo", "squares → Kronecker factors"),
+    Edge("shampoo", "soap", "fourth roots → Adam in the eigenbasis"),
+    Edge("adam", "soap", "in Shampoo's eigenbasis"),
+    Edge("nesterov", "muon", "step orthogonalized by Newton–Schulz iterations"),
+    Edge("shampoo", "muon", "factors of this step only, of the momentum"),
+    Edge("newton", "natural_gradient", "H → Fisher matrix F"),
+    Edge("sgd", "sam", "gradient at the worst point nearby"),
+    Edge("sam", "asam", "ascent relative to the weights"),
+    Edge("sam", "gsam", "− part of g orthogonal to g′"),
+    Edge("sam", "efficient_sam", "half the weights, half the batch"),
+)
+"""Newton's and Gauss's methods are older than gradient descent: an edge is a change, not always an inheritance."""
