@@ -15,7 +15,9 @@ from thalweg.cli import main
 from thalweg.cli.main import app
 from thalweg.errors import UnknownName
 
-COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
+COMMANDS = [
+    command.callback.__name__.replace("_", "-") for command in app.registered_commands if command.callback
+]
 
 
 def test_there_are_commands() -> None:

@@ -11,10 +11,7 @@ import thalweg as tw
 from thalweg.errors import InvalidArgument, ShapeMismatch, UnknownName
 from thalweg.surfaces import Surface
 
-ELEMENTWISE = [
-    n for n in tw.optim.names() if issubclass(tw.optim.get(n), tw.optim.RuleOptimizer) and n not in ("muon",)
-]
-SELF_CONTAINED = [n for n in ELEMENTWISE if not n.startswith("sophia")]
+SELF_CONTAINED = [name for name in tw.optim.names() if tw.optim.get(name).columns]
 RATES = {"sgd": 1e-3, "momentum": 5e-4, "nesterov": 5e-4, "gradient_descent": 1e-3, "schedule_free_sgd": 1e-3}
 STARTS = [[-1.5, 2.0], [0.3, 0.4], [1.2, -0.7]]
 
@@ -142,6 +139,21 @@ def test_sharpness_aware_gradient():
     torch.testing.assert_close(found.last[1], x, rtol=1e-12, atol=1e-12)
 
 
+def test_sophia_takes_exact_products_of_the_surface():
+    """On an axis-aligned quadratic u ⊙ (Hu) is the diagonal itself, whatever the signs."""
+    surface = tw.surfaces.quadratic(condition_number=50, dim=2)
+    diagonal = surface.hessian().diagonal()
+    options = {"betas": (0.9, 0.99), "gamma": 1.0, "weight_decay": 0.0, "update_period": 10}
+    found = tw.optim.descend(surface, "sophia_h", [1.0, -2.0], steps=100, lr=0.05, **options)
+    x, m, h = torch.tensor([1.0, -2.0]).double(), torch.zeros(2).double(), torch.zeros(2).double()
+    for t in range(100):
+        if t % 10 == 0:
+            h = 0.99 * h + 0.01 * diagonal
+        m = 0.9 * m + 0.1 * surface.gradient(x)
+        x = x - 0.05 * (m / h.clamp(min=1e-12)).clamp(-1, 1)
+    torch.testing.assert_close(found.last[0], x, rtol=1e-11, atol=1e-13)
+
+
 class TestOutcomes:
     def test_stability_edge_of_gradient_descent(self):
         """Claim K1."""
@@ -211,6 +223,8 @@ class TestOutcomes:
     ("arguments", "error", "message"),
     [
         ({"optimizer": "adamm"}, UnknownName, "unknown optimizer 'adamm': did you mean adam"),
+        ({"optimizer": "muon"}, InvalidArgument, "optimizer 'muon' cannot run on many points"),
+        ({"optimizer": "sophia_g"}, InvalidArgument, "optimizer 'sophia_g' cannot run on many points"),
         ({"optimizer": "sam"}, InvalidArgument, "optimizer 'sam' cannot run on many points"),
         (
             {"start": [[1.0, 2.0, 3.0]]},

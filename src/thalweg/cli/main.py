@@ -8,8 +8,14 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from thalweg.cli.audit import audit
+from thalweg.cli.basins import basins
+from thalweg.cli.compare import compare
+from thalweg.cli.descend import descend
 from thalweg.cli.export import export
 from thalweg.cli.listing import names
+from thalweg.cli.lr_range import lr_range
+from thalweg.cli.optimizers import optimizers
 from thalweg.cli.report import report
 from thalweg.cli.survey import survey
 from thalweg.cli.train import train
@@ -27,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (survey, train, report, export, names):
+for command in (survey, train, compare, lr_range, descend, basins, optimizers, audit, report, export, names):
     app.command()(command)
 
 

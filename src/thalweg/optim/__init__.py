@@ -15,6 +15,7 @@ from thalweg.optim.guide import guide
 from thalweg.optim.layer_groups import layer_groups
 from thalweg.optim.lion import Lion
 from thalweg.optim.momentum import Momentum
+from thalweg.optim.muon import Muon
 from thalweg.optim.names import get, names
 from thalweg.optim.nesterov import Nesterov
 from thalweg.optim.optimizer import RuleOptimizer
@@ -24,6 +25,7 @@ from thalweg.optim.rule import Rule
 from thalweg.optim.sam import SAM
 from thalweg.optim.schedule_free import ScheduleFreeAdamW, ScheduleFreeSGD
 from thalweg.optim.sgd import SGD
+from thalweg.optim.sophia import SophiaG, SophiaH
 from thalweg.optim.steepest_descent import SteepestDescent
 from thalweg.optim.switch import Plateau, Switch
 
@@ -46,6 +48,7 @@ __all__ = [
     "GradientDescent",
     "Lion",
     "Momentum",
+    "Muon",
     "Nesterov",
     "Outcome",
     "Outcomes",
@@ -57,6 +60,8 @@ __all__ = [
     "RuleOptimizer",
     "ScheduleFreeAdamW",
     "ScheduleFreeSGD",
+    "SophiaG",
+    "SophiaH",
     "SteepestDescent",
     "Switch",
     "Task",

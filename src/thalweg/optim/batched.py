@@ -49,7 +49,8 @@ class Batched:
 
     `groups` are the rule's hyperparameters, one group for each rate; a rate may be a function of the steps done.
     `noise` is the standard deviation of Gaussian noise added to every entry of every gradient, drawn from `seed` once
-    for all rates. Columns that leave the box |θ| ≤ `bound` or the finite numbers are noticed: `inside` holds the last
+    for all rates. `prepare` is called before each step and may change the state, for rules that need more than a
+    gradient. Columns that leave the box |θ| ≤ `bound` or the finite numbers are noticed: `inside` holds the last
     step at which each had not.
     """
 
@@ -63,6 +64,7 @@ class Batched:
         bound: float,
         noise: float = 0.0,
         seed: int = 0,
+        prepare: Callable[[Batched], None] | None = None,
     ) -> None:
         self._field, self.rule, self.groups = field, rule, groups
         names = rule.kept(groups[0])
@@ -76,6 +78,7 @@ class Batched:
         self.steps = 0
         self.inside = torch.zeros(points.shape[1:], device=points.device)
         self.bound, self.noise = bound, noise
+        self._prepare = prepare
         self._generator = torch.Generator(points.device).manual_seed(seed)
         self._kernel: Kernel | None = None
 
@@ -102,6 +105,8 @@ class Batched:
 
     def step(self) -> None:
         """Advance every column by one step."""
+        if self._prepare is not None:
+            self._prepare(self)
         self.steps += 1
         rows: list[tuple[float, ...]] = []
         for place, group in enumerate(self.groups):

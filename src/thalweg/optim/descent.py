@@ -20,9 +20,11 @@ from thalweg.optim.kernel import code_of
 from thalweg.optim.names import get
 from thalweg.optim.optimizer import RuleOptimizer
 from thalweg.optim.outcomes import Outcomes
+from thalweg.optim.sophia import SophiaH, due, refreshed
+from thalweg.optim.sophia_estimates import generator, random_signs
 from thalweg.optim.steepest_descent import LineSearched
 from thalweg.surfaces import Surface
-from thalweg.surfaces.derivatives import gradient
+from thalweg.surfaces.derivatives import gradient, hessian_product
 
 Rate: TypeAlias = float | Callable[[int], float]
 Keep: TypeAlias = Literal["path", "last"] | int
@@ -77,8 +79,8 @@ def descend(
     Parameters
     ----------
     objective: a surface, or a model's objective (then one start after the other).
-    optimizer: the name of an elementwise rule (see `names()`) or its class, or "steepest_descent", which takes
-        `line_search` and no rate.
+    optimizer: the name of an elementwise rule (see `names()`) or its class; "sophia_h" on surfaces, with exact
+        Hessian products; or "steepest_descent", which takes `line_search` and no rate.
     start: shape (n,) or (b, n); the objective's own point if not given.
     steps: how many steps. lr: one rate or a list of them; the rule's default if not given. A rate may be a schedule:
         any function of the number of steps done, such as `tw.schedules.cosine(0.1, steps)`.
@@ -110,11 +112,14 @@ def descend(
         driver = _line_searched(objective, points, bound, lr, noise, rho, hyperparameters)
         name, taken, several = "steepest_descent", (math.nan,), False
     else:
-        rule_class, groups = _groups(optimizer, rates, objective.size, hyperparameters)
+        rule_class, groups = _groups(optimizer, rates, objective, hyperparameters)
         several = isinstance(lr, Sequence) or np.ndim(cast(Any, lr)) > 0
         columns = points.T[:, None].repeat(1, len(groups), 1) if several else points.T
         field = _field(objective, rho)
-        driver = Batched(field, rule_class.rule, groups, columns, bound=bound, noise=noise, seed=seed)
+        prepare = _curvature(objective, groups[0], seed) if issubclass(rule_class, SophiaH) else None
+        driver = Batched(
+            field, rule_class.rule, groups, columns, bound=bound, noise=noise, seed=seed, prepare=prepare
+        )
         if isinstance(objective, Surface) and _compiles(compile, driver, steps):
             code = f"{objective.fingerprint()}{code_of([objective.formula])}{rho}"
             driver.compile(f"{objective.name}-{rule_class.rule.name}", code)
@@ -155,17 +160,23 @@ def _rates(lr: Rate | Sequence[Rate] | None) -> list[Rate | None]:
 
 
 def _groups(
-    optimizer: str | type[RuleOptimizer], rates: list[Rate | None], size: int, given: dict[str, Any]
+    optimizer: str | type[RuleOptimizer],
+    rates: list[Rate | None],
+    objective: AbstractObjective,
+    given: dict[str, Any],
 ) -> tuple[type[RuleOptimizer], list[dict[str, Any]]]:
     """The rule's class, and its hyperparameters for each rate as a torch optimizer checks and holds them."""
     found = get(optimizer) if isinstance(optimizer, str) else optimizer
-    if not (isinstance(found, type) and issubclass(found, RuleOptimizer)):  # pyright: ignore[reportUnnecessaryIsInstance]
+    on_surface = found is SophiaH and isinstance(objective, Surface)
+    if not (isinstance(found, type) and issubclass(found, RuleOptimizer) and (found.columns or on_surface)):  # pyright: ignore[reportUnnecessaryIsInstance]
         name = optimizer if isinstance(optimizer, str) else getattr(optimizer, "__name__", repr(optimizer))
         raise InvalidArgument(
             f"optimizer {name!r} cannot run on many points at once: it needs whole matrices, curvature or a second "
             f"optimizer"
         )
-    parameter = torch.nn.Parameter(torch.zeros(size, dtype=torch.float64))
+    parameter = torch.nn.Parameter(torch.zeros(objective.size, dtype=torch.float64))
+    if on_surface:
+        given = given | {"objective": objective}
     groups: list[dict[str, Any]] = []
     for rate in rates:
         chosen = given if rate is None else given | {"lr": rate(0) if callable(rate) else rate}
@@ -191,6 +202,20 @@ def _field(objective: AbstractObjective, rho: float | None) -> Field:
     if not 0 <= rho < math.inf:
         raise InvalidArgument(f"rho must be finite and at least 0, got {rho}")
     return lambda points: plain(sam_ascent_columns(points, plain(points), rho))
+
+
+def _curvature(objective: AbstractObjective, group: dict[str, Any], seed: int) -> Callable[[Batched], None]:
+    """Sophia's estimate of the Hessian's diagonal, u ⊙ (Hu) with random signs u, at every column when it is due."""
+    formula = cast(Surface, objective).formula
+
+    def prepare(driver: Batched) -> None:
+        h = driver.state[driver.rule.state.index("hessian")]
+        if h is not None and due(driver.steps, group):
+            u = random_signs(h, generator(seed, driver.steps, h.device))
+            estimate = u * hessian_product(formula, driver.point, u)
+            h.copy_(refreshed(h, estimate, group["betas"][1]))
+
+    return prepare
 
 
 def _scale(objective: AbstractObjective, points: Tensor) -> float:

@@ -40,7 +40,15 @@ def finite(g: Tensor) -> bool:
     return bool(torch.isfinite(g.coalesce().values() if g.layout == torch.sparse_coo else g).all())
 
 
-def sparse_or_dense(g: Tensor, rule: Rule, group: Group) -> Tensor:
+def check_layouts(groups: Sequence[Mapping[str, Any]], rule: Rule, name: str) -> None:
+    """Raise InvalidArgument for a sparse gradient that the rule cannot use, before anything is changed."""
+    for group in groups:
+        for p in group["params"]:
+            if p.grad is not None and p.grad.layout != torch.strided:
+                sparse_or_dense(p.grad, rule, group, name)
+
+
+def sparse_or_dense(g: Tensor, rule: Rule, group: Group, name: str) -> Tensor:
     """A sparse gradient as it is for rules that leave untouched entries alone, else dense if torch's rule takes it.
 
     Raises InvalidArgument for rules that move every entry at every step.
@@ -50,8 +58,8 @@ def sparse_or_dense(g: Tensor, rule: Rule, group: Group) -> Tensor:
     if rule.takes_sparse:
         return g.to_dense()
     raise InvalidArgument(
-        f"{rule.name} does not take sparse gradients, which would leave its averages stale: use sparse=False in the "
-        f"embedding, or SGD or AdaGrad"
+        f"{name} does not take sparse gradients, that of a parameter of shape {tuple(g.shape)} is: use sparse=False in "
+        f"the embedding, or SGD or AdaGrad"
     )
 
 

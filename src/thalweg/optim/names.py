@@ -16,11 +16,13 @@ from thalweg.optim.gradient_descent import GradientDescent
 from thalweg.optim.gsam import GSAM
 from thalweg.optim.lion import Lion
 from thalweg.optim.momentum import Momentum
+from thalweg.optim.muon import Muon
 from thalweg.optim.nesterov import Nesterov
 from thalweg.optim.rmsprop import RMSProp
 from thalweg.optim.sam import SAM
 from thalweg.optim.schedule_free import ScheduleFreeAdamW, ScheduleFreeSGD
 from thalweg.optim.sgd import SGD
+from thalweg.optim.sophia import SophiaG, SophiaH
 from thalweg.optim.steepest_descent import SteepestDescent
 from thalweg.optim.switch import Switch
 from thalweg.registry import Registry
@@ -36,6 +38,9 @@ for _name, _class in {
     "adam": Adam,
     "adamw": AdamW,
     "lion": Lion,
+    "muon": Muon,
+    "sophia_g": SophiaG,
+    "sophia_h": SophiaH,
     "schedule_free_sgd": ScheduleFreeSGD,
     "schedule_free_adamw": ScheduleFreeAdamW,
 }.items():

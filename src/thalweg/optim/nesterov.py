@@ -25,9 +25,11 @@ def iterate(y: Tensor, v: Tensor, alpha: Scalar) -> Tensor:
 def scalars(t: int, group: Group, memory: dict[str, float]) -> tuple[tuple[float, ...], dict[str, float]]:
     """η, the α with which this gradient looked ahead, and λ; the group's α is how far the next one looks.
 
-    So θ ← y − ηg holds when α changes from step to step, as in the method that attains O(1/t²).
+    So θ ← y − ηg holds when α changes from step to step, as in the method that attains O(1/t²). Before the first step
+    nothing has looked ahead, and a velocity taken over from elsewhere counts with the group's α.
     """
-    return (rate(group), memory["mixing"], group["weight_decay"]), {"mixing": group["momentum"]}
+    looked = memory["mixing"] if memory["begun"] else group["momentum"]
+    return (rate(group), looked, group["weight_decay"]), {"mixing": group["momentum"], "begun": 1.0}
 
 
 class Nesterov(RuleOptimizer):
@@ -46,7 +48,7 @@ class Nesterov(RuleOptimizer):
         update,
         scalars,
         state=("velocity",),
-        memory={"mixing": 0.0},
+        memory={"mixing": 0.0, "begun": 0.0},
         evaluation_point=evaluation_point,
         iterate=iterate,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeAlias, TypedDict, Unpack, cast
 
@@ -15,7 +16,13 @@ from torch.optim.optimizer import (
 
 from thalweg.errors import InvalidArgument
 from thalweg.optim.flat import Advance, by_blocks, in_place, rule_kernel
-from thalweg.optim.gradients import Nonfinite, may_step, sparse_or_dense, update_entries
+from thalweg.optim.gradients import (
+    Nonfinite,
+    check_layouts,
+    may_step,
+    sparse_or_dense,
+    update_entries,
+)
 from thalweg.optim.kernel import Kernel
 from thalweg.optim.plan import Part, Plan
 from thalweg.optim.rule import Rule
@@ -56,6 +63,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     """
 
     rule: ClassVar[Rule]
+    columns: ClassVar[bool] = True
+    """Whether the rule can run on many points at once, as `descend` does; False where it needs more than a gradient."""
 
     def __init__(self, params: Params, defaults: dict[str, Any], **options: Unpack[Options]) -> None:
         unknown = set(options) - set(Options.__annotations__)
@@ -80,6 +89,8 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, as torch's optimizers do. Raises InvalidArgument for complex parameters."""
+        if not isinstance(param_group, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"param_group must be a dict with 'params', got {type(param_group).__name__}")
         self.check_group(self.defaults | param_group)
         super().add_param_group(param_group)
         group = self.param_groups[-1]
@@ -90,10 +101,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 raise InvalidArgument(
                     f"params must be real, parameter {name} is {p.dtype}: optimize torch.view_as_real of it"
                 )
-        if self.rule.memory:
-            group.setdefault("memory", dict(self.rule.memory))
-        if self.rule.evaluation_point is not None:
-            group.setdefault("train_mode", True)
+        self._complete(group)
         self._plans.clear()
         self._size = None
 
@@ -112,6 +120,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 loss = closure()
         if not may_step(self.param_groups, self.nonfinite):
             return loss
+        check_layouts(self.param_groups, self.rule, type(self).__name__)
         for place, group in enumerate(self.param_groups):
             self._step_group(place, group)
         return loss
@@ -126,35 +135,40 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """State and groups as torch's optimizer of the same name writes them; tensors are copies."""
-        state = super().state_dict()
-        state["state"] = {
-            key: {name: _written(name, value) for name, value in held.items()}
-            for key, held in state["state"].items()
-        }
-        return state
+        held = self.state
+        written: defaultdict[Tensor, Any] = defaultdict(dict)
+        for p, entries in held.items():
+            written[p] = {name: _written(name, value) for name, value in entries.items()}
+        # Hooks on the state dictionary are to see it as it is written.
+        self.state = written
+        try:
+            return super().state_dict()
+        finally:
+            if self.state is written:
+                self.state = held
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over state and groups, of this optimizer or of torch's of the same name."""
+        """Take over copies of state and groups, of this optimizer or of torch's of the same name."""
         super().load_state_dict(state_dict)
+        for entries in self.state.values():
+            entries.update({k: v.clone() for k, v in entries.items() if isinstance(v, Tensor)})
         self._plans.clear()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore after loading, copying or unpickling; what torch's groups lack gets its default."""
         super().__setstate__(state)
+        # torch's base class adds a default that Thalweg's optimizers do not have.
+        self.defaults.pop("differentiable", None)
         if not hasattr(self, "_plans"):
             self._set_up()
             self.nonfinite = getattr(self, "nonfinite", "pass")
             self.compile = getattr(self, "compile", None)
         for group in self.param_groups:
-            for name, value in self.defaults.items():
-                group.setdefault(name, value)
-            if self.rule.memory:
-                group.setdefault("memory", dict(self.rule.memory))
-            if self.rule.evaluation_point is not None:
-                group.setdefault("train_mode", True)
-        for held in self.state.values():
+            self._complete(group)
+        for entries in self.state.values():
             # torch keeps the step as a tensor, and none at all for SGD.
-            held["step"] = int(held.get("step", 1))
+            begun = any(isinstance(value, Tensor) for value in entries.values())
+            entries["step"] = int(entries.get("step", begun))
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: the buffers of small parameters are built anew."""
@@ -182,6 +196,15 @@ class RuleOptimizer(torch.optim.Optimizer):
 
         return step
 
+    def _complete(self, group: dict[str, Any]) -> None:
+        """Give a group what it lacks."""
+        for name, value in self.defaults.items():
+            group.setdefault(name, value)
+        if self.rule.memory:
+            group.setdefault("memory", dict(self.rule.memory))
+        if self.rule.evaluation_point is not None:
+            group.setdefault("train_mode", True)
+
     def _set_up(self) -> None:
         self._plans: dict[int, Plan] = {}
         self._size: int | None = None
@@ -195,34 +218,35 @@ class RuleOptimizer(torch.optim.Optimizer):
             )
 
     def _move(self, training: bool) -> None:
-        rule = self.rule
-        if rule.evaluation_point is None or rule.iterate is None:
+        if self.rule.evaluation_point is None:
             return
-        move = rule.evaluation_point if training else rule.iterate
         with torch.no_grad():
             for group in self.param_groups:
                 if group["train_mode"] == training:
                     continue
                 group["train_mode"] = training
                 for p in group["params"]:
-                    if p in self.state:
-                        held = [self.state[p].get(name) for name in rule.state]
-                        p.copy_(move(p, *held, group["memory"]["mixing"]))
+                    entries = self.state.get(p)
+                    if entries and "mixing" in entries:
+                        held = [entries.get(name) for name in self.rule.state]
+                        p.copy_(self.rule.exchanged(p, held, entries["mixing"], to_iterate=not training))
 
     def _step_group(self, place: int, group: dict[str, Any]) -> None:
         params = [p for p in group["params"] if p.grad is not None]
         if not params:
             return
         rule, kept = self.rule, self.rule.kept(group)
-        signature = (kept, *[(id(p), p.dtype, p.device) for p in params])
+        signature = (kept, *[(id(p), p.dtype, p.device, cast(Tensor, p.grad).layout) for p in params])
         plan = self._plans.get(place)
-        if plan is None or plan.signature != signature or not plan.current():
+        if plan is None or plan.signature != signature or not plan.current(self.state):
             plan = self._plans[place] = Plan(signature, rule, group, params, kept, self.state)
         after = memory = group.get("memory", {})
         for part in plan.parts:
-            part.count(self.state)
-            scalars, after = rule.step_scalars(part.steps, group, memory)
+            # Parameters that waited lie where the mixing of their last step put them.
+            before = memory if part.mixing is None else {**memory, "mixing": part.mixing}
+            scalars, after = rule.step_scalars(part.steps + 1, group, before)
             self._update(group, part, scalars)
+            part.count(self.state, after.get("mixing"))
         if rule.memory:
             group["memory"] = after
         torch.autograd.graph.increment_version(params)
@@ -233,7 +257,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             g = cast(Tensor, p.grad)
             state = part.state_of(self.state[p])
             if g.layout != torch.strided:
-                g = sparse_or_dense(g, self.rule, group)
+                g = sparse_or_dense(g, self.rule, group, type(self).__name__)
             if g.layout != torch.strided:
                 update_entries(self.rule, p, g, state, scalars, group["maximize"])
             else:

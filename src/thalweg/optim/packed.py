@@ -18,9 +18,8 @@ StateOf: TypeAlias = Mapping[Tensor, dict[str, Any]]
 class Packed:
     """Parameters of one type and device whose state lies in one buffer per name.
 
-    The state that an optimizer hands out are views of the buffers; a view that was replaced (by loading a state
-    dictionary) makes the pack stale, and it is built anew from what is there. `names` are those of the rule's state,
-    None for what is not kept.
+    The state that an optimizer hands out are views of the buffers. `names` are those of the rule's state, None for what
+    is not kept.
     """
 
     def __init__(self, params: Sequence[Tensor], names: Sequence[str | None], state: StateOf) -> None:
@@ -31,7 +30,6 @@ class Packed:
         self._points = self._views(self._point)
         self._gradients = self._views(self._gradient)
         self._state: list[Tensor | None] = []
-        self._handed: list[tuple[dict[str, Any], str, Tensor]] = []
         for name in names:
             if name is None:
                 self._state.append(None)
@@ -42,11 +40,6 @@ class Packed:
             self._state.append(buffer)
             for p, view in zip(params, views, strict=True):
                 state[p][name] = view
-                self._handed.append((state[p], name, view))
-
-    def current(self) -> bool:
-        """Whether the optimizer's state is still what lies here."""
-        return all(held.get(name) is view for held, name, view in self._handed)
 
     def step(self, gradients: Sequence[Tensor], advance: Advance) -> None:
         """Apply `advance`, which updates point and state in place, to all parameters at once."""

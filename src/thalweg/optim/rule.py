@@ -95,6 +95,16 @@ class Rule:
         theta, *news = self.update(self.iterate(point, *state, before), g, *state, *scalars)
         return self.evaluation_point(theta, *news, after), news
 
+    def exchanged(self, point: Tensor, state: State, mixing: float, *, to_iterate: bool) -> Tensor:
+        """The iterate from the evaluation point, or the other way round, in the point's type."""
+        move = self.iterate if to_iterate else self.evaluation_point
+        if move is None:
+            return point
+        if point.dtype in HALF:
+            wide = [None if s is None else s.float() for s in state]
+            return move(point.float(), *wide, mixing).to(point.dtype)
+        return move(point, *state, mixing)
+
 
 def l2(g: Tensor, theta: Tensor, weight_decay: Scalar) -> Tensor:
     """The gradient with that of an L2 penalty, g + λθ; g itself where λ is known to be zero."""

@@ -84,8 +84,8 @@ class SGD(RuleOptimizer):
     def check_group(self, group: dict[str, Any]) -> None:
         """Raise InvalidArgument for a hyperparameter out of its range."""
         check.rate(group["lr"])
-        check.nonnegative(group["momentum"], "momentum")
-        check.nonnegative(group["weight_decay"], "weight_decay")
+        for name in ("momentum", "dampening", "weight_decay"):
+            check.nonnegative(group[name], name)
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise InvalidArgument(
                 f"nesterov=True needs momentum above 0 and no dampening, got momentum={group['momentum']}, "

@@ -1,12 +1,19 @@
 """Figures: every function takes arrays and an optional Axes, draws, and returns the Axes."""
 
+from thalweg.plots.basins import basins
+from thalweg.plots.comparison import comparison, seed_curves, tuning_curves
 from thalweg.plots.contours import contours
+from thalweg.plots.descent_curve import descent_curve
+from thalweg.plots.descent_losses import descent_losses
+from thalweg.plots.descents import descents
 from thalweg.plots.eigenvalues import eigenvalues
 from thalweg.plots.genealogy import genealogy
 from thalweg.plots.heights import Heights
 from thalweg.plots.interpolation import bilinear
 from thalweg.plots.learning_curves import learning_curves
 from thalweg.plots.line_slice import line_slice
+from thalweg.plots.race import race
+from thalweg.plots.range_test import range_test
 from thalweg.plots.schedules import schedules
 from thalweg.plots.signal_propagation import signal_propagation
 from thalweg.plots.spectral_density import spectral_density
@@ -16,15 +23,24 @@ from thalweg.plots.surface import surface
 __all__ = [
     "COLORS",
     "Heights",
+    "basins",
     "bilinear",
+    "comparison",
     "contours",
+    "descent_curve",
+    "descent_losses",
+    "descents",
     "eigenvalues",
     "genealogy",
     "learning_curves",
     "line_slice",
     "paper",
+    "race",
+    "range_test",
     "schedules",
+    "seed_curves",
     "signal_propagation",
     "spectral_density",
     "surface",
+    "tuning_curves",
 ]

@@ -23,7 +23,8 @@ def vector(values: ArrayLike, name: str, size: int | None = None) -> Floats:
 
 def grid(values: ArrayLike, name: str, shape: tuple[int, int]) -> Floats:
     """`values` as floats (a, b), infinities as NaN; raises InvalidArgument for another shape."""
-    array = np.array(values, dtype=np.float64)
+    # Copied in two steps, for torch's tensors do not know NumPy's copy argument.
+    array = np.asarray(values, dtype=np.float64).copy()
     if array.shape != shape:
         raise InvalidArgument(f"{name} must have shape {shape}, one value per point, got {array.shape}")
     array[~np.isfinite(array)] = np.nan

@@ -23,14 +23,16 @@ def gradient(formula: Formula, x: Tensor) -> Tensor:
 
 def hessian(formula: Formula, x: Tensor) -> Tensor:
     """∇²f at x (n, ...), of shape (n, n, ...)."""
-    leaf, slope = _slope(formula, x, create_graph=True)
-    return torch.stack([_derivative(row.sum(), leaf) for row in slope])
+    with torch.enable_grad():
+        leaf, slope = _slope(formula, x, create_graph=True)
+        return torch.stack([_derivative(row.sum(), leaf) for row in slope])
 
 
 def hessian_product(formula: Formula, x: Tensor, v: Tensor) -> Tensor:
     """∇²f(x)v column by column, for x and v of shape (n, ...); in their shape."""
-    leaf, slope = _slope(formula, x, create_graph=True)
-    return _derivative((slope * v).sum(), leaf)
+    with torch.enable_grad():
+        leaf, slope = _slope(formula, x, create_graph=True)
+        return _derivative((slope * v).sum(), leaf)
 
 
 def gauss_newton_product(residuals: Formula, x: Tensor, v: Tensor) -> Tensor:

@@ -1,0 +1,94 @@
+"""The filled, labelled contours that maps are drawn on, and their colour bar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from thalweg.plots.arrays import Floats
+from thalweg.plots.canvas import literal
+from thalweg.plots.contour_labels import label_places
+from thalweg.plots.heights import Heights
+from thalweg.plots.style import COLORMAP
+from thalweg.plots.ticks import plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.contour import QuadContourSet
+
+
+@dataclass(frozen=True)
+class Tint:
+    """Colours of a ground from low to high, the ink of lines on its lower part, and from where on they are black."""
+
+    colors: str | tuple[str, ...]
+    ink: str
+    black_from: float
+
+    def colormap(self) -> str | Colormap:
+        """The matplotlib colormap."""
+        from matplotlib.colors import LinearSegmentedColormap
+
+        if isinstance(self.colors, str):
+            return self.colors
+        return LinearSegmentedColormap.from_list("ground", list(self.colors))
+
+
+STRONG = Tint(COLORMAP, "white", 0.6)
+PALE = Tint(("#7d9cbb", "#aec3d6", "#d9e2e8", "#f7f5ef"), "#5c6b78", 2.0)
+"""For lines of many colours, of which each can be told from the ground."""
+
+_SHALLOW = 1e-4
+
+
+def ground(
+    ax: Axes,
+    x: Floats,
+    y: Floats,
+    field: Floats,
+    scale: Heights,
+    name: str,
+    track: Floats,
+    tint: Tint = STRONG,
+) -> None:
+    """Draw the field (a, b) over x (a,) and y (b,), its values off the track (t, 2), and a colour bar.
+
+    Values that are not finite are hatched, those above the scale dotted.
+    """
+    if np.isnan(field).any():
+        ax.patch.set(hatch="////", facecolor="0.93", edgecolor="0.45")
+    if np.isnan(field).all():
+        return
+    shown = np.ma.masked_invalid(scale(field)).T
+    filled = ax.contourf(x, y, shown, levels=scale.bands(), norm=scale.norm(), cmap=tint.colormap())
+    # Without an edge of its own colour, viewers show the page between neighbouring bands.
+    filled.set_edgecolor("face")
+    levels = scale.levels()
+    if levels.size:
+        inks = [tint.ink if scale.norm()(level) < tint.black_from else "black" for level in levels]
+        lines = ax.contour(x, y, shown, levels=levels, colors=inks, linewidths=0.6, alpha=0.75)
+        places = label_places(lines.get_paths(), np.array([np.ptp(x), np.ptp(y)]), track)
+        ax.clabel(lines, fmt=plain, fontsize=8, manual=places)
+    if scale.above:
+        over = np.ma.masked_invalid(field - scale.base).T
+        ax.contourf(x, y, over, levels=[scale.upper, np.inf], colors="none", hatches=["..."])
+    _colorbar(ax, filled, scale, name, levels)
+
+
+def shallow(field: Floats) -> Heights:
+    """The scale of an analytic field: no more decades than have room for lines, however near zero the grid comes."""
+    finite = field[np.isfinite(field)]
+    if not finite.size or finite.min() < 0:
+        return Heights.of(field)
+    return Heights.of(np.maximum(field, _SHALLOW * finite.max()))
+
+
+def _colorbar(ax: Axes, filled: QuadContourSet, scale: Heights, name: str, levels: Floats) -> None:
+    figure: Any = ax.figure
+    bar = figure.colorbar(filled, ax=ax, pad=0.02, fraction=0.06)
+    bar.set_ticks(levels, labels=[plain(level) for level in levels])
+    bar.ax.minorticks_off()
+    bar.set_label(scale.label(literal(name)) + (" (logarithmic)" if scale.logarithmic else ""))
