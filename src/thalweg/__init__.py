@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from thalweg import (
         clipping,
+        comparison,
         curvature,
         initialization,
         landscape,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         store,
         surfaces,
     )
+    from thalweg.comparison import compare, range_test
     from thalweg.errors import ThalwegError
     from thalweg.objective import Objective
     from thalweg.problems import Problem, Training
@@ -35,12 +37,15 @@ __all__ = [
     "Training",
     "__version__",
     "clipping",
+    "compare",
+    "comparison",
     "curvature",
     "initialization",
     "landscape",
     "optim",
     "plots",
     "problems",
+    "range_test",
     "report",
     "schedules",
     "store",
@@ -54,6 +59,8 @@ _HOMES = {
     "Settings": "thalweg.surveys",
     "Training": "thalweg.problems",
     "ThalwegError": "thalweg.errors",
+    "compare": "thalweg.comparison",
+    "range_test": "thalweg.comparison",
     "survey": "thalweg.report.surveyed",
 }
 

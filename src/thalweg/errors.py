@@ -31,6 +31,14 @@ class NotDifferentiable(ThalwegError, RuntimeError):
     """A derivative that was asked for does not exist or cannot be computed."""
 
 
+class NonfiniteGradient(NotDifferentiable, FloatingPointError):
+    """A gradient holds a NaN or an infinity; the message names the parameter."""
+
+
+class WrongMode(ThalwegError, RuntimeError):
+    """An optimizer was used in the other of its two modes, training and evaluation."""
+
+
 class UnsafeFile(ThalwegError, ValueError):
     """A file would execute code when loaded, so it was refused."""
 

@@ -95,7 +95,7 @@ class TestJson:
         (("wine", "--momentum", "1"), "momentum must be in [0, 1), got 1.0"),
         (("wine", "--weight-decay", "-1"), "weight_decay must be at least 0 and finite, got -1.0"),
         (("wine", "--batch-size", "0"), "batch_size must be at least 1, got 0"),
-        (("wine", "--optimizer", "lion9"), "optimizer must be one of sgd, "),
+        (("wine", "--optimizer", "lion9"), "unknown optimizer 'lion9': did you mean lion?"),
         (("booth", "--lr", "0.1"), "lr: booth is not trained here, only problems are"),
         (("wine", "--set", "hidden"), "--set takes NAME=VALUE, got 'hidden'"),
         (("wine", "--set", "=3"), "--set takes NAME=VALUE, got '=3'"),

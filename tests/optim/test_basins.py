@@ -55,6 +55,8 @@ def test_what_does_not_settle_is_said():
     ("arguments", "message"),
     [
         ({"surface": tw.surfaces.rosenbrock(dim=3)}, "surface must be one of two coordinates"),
+        ({"box": (0, 1)}, r"box must be \(\(x0, x1\), \(y0, y1\)\)"),
+        ({"lr": [0.1, 0.2]}, "lr must be one number"),
         ({"resolution": 1}, "resolution must be at least 2, got 1"),
     ],
 )

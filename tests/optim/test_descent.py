@@ -102,6 +102,20 @@ def test_a_model_is_descended_and_left_alone():
     torch.testing.assert_close(found.last[1, 0], oracle, rtol=1e-10, atol=1e-12)
 
 
+def test_line_searches_leave_a_model_alone():
+    objective = tw.Objective(nn.Linear(3, 1), nn.MSELoss(), (torch.randn(8, 3), torch.randn(8, 1)))
+    before = objective.point
+    found = tw.optim.descend(objective, "steepest_descent", steps=5, line_search="armijo")
+    assert float(found.loss[0, -1]) < float(found.loss[0, 0])
+    assert torch.equal(objective.point, before)
+
+
+def test_a_schedule_is_not_asked_beyond_its_end():
+    table = [0.01, 0.02, 0.03]
+    found = tw.optim.descend(tw.surfaces.rosenbrock(), "adam", steps=3, lr=lambda t: table[t])
+    assert found.outcome[0].kind == "wandering"
+
+
 def test_a_schedule_as_rate():
     schedule = tw.schedules.cosine(0.1, 40)
     found = tw.optim.descend(
@@ -208,6 +222,15 @@ class TestOutcomes:
         assert [round(o.target.location[0], 6) for o in found.outcome] == [1.0, -1.0, 1.0]
         assert found.outcome.counts() == {"converged to unlisted (1)": 2, "converged to unlisted (-1)": 1}
 
+    @pytest.mark.parametrize("rate", [2.1, 2.12, 1.9995, 1.999])
+    def test_what_creeps_does_not_cycle(self, rate):
+        """Next to the edge of stability two steps nearly come back, but further off or nearer each time."""
+        bowl = tw.surfaces.quadratic(condition_number=1, dim=1)
+        outcome = tw.optim.descend(
+            bowl, "sgd", [1.0], steps=10, lr=rate / float(bowl.hessian()[0, 0])
+        ).outcome[0]
+        assert outcome.kind == "wandering"
+
     def test_too_slow_is_wandering_not_converged(self):
         found = tw.optim.descend(tw.surfaces.rosenbrock(), "sgd", [-1.0, 1.0], steps=50, lr=1e-7)
         assert str(found.outcome[0]) == "wandering"
@@ -232,7 +255,12 @@ class TestOutcomes:
             r"start must have shape \(2,\) or \(b, 2\), got \(1, 3\)",
         ),
         ({"start": []}, ShapeMismatch, "start must have shape"),
-        ({"steps": -1}, InvalidArgument, "steps must be at least 0, got -1"),
+        ({"steps": -1}, InvalidArgument, "steps must be an integer of at least 0, got -1"),
+        ({"steps": 10.0}, InvalidArgument, "steps must be an integer"),
+        ({"tolerance": -1.0}, InvalidArgument, "tolerance must be finite and above 0"),
+        ({"start": [math.inf, 0.0]}, InvalidArgument, "start must be finite"),
+        ({"rho": 0.1, "maximize": True}, InvalidArgument, "leave out maximize"),
+        ({"optimizer": 3}, InvalidArgument, "optimizer 'int' cannot run"),
         ({"lr": -0.1}, InvalidArgument, "lr must be finite and at least 0, got -0.1"),
         ({"lr": [0.1, math.nan]}, InvalidArgument, "lr must be finite and at least 0, got nan"),
         ({"lr": []}, InvalidArgument, "lr must be a number or a list"),

@@ -13,9 +13,7 @@ from thalweg.problems import Problem, Training
 TORCH: dict[str, Callable[[Any, Training], torch.optim.Optimizer]] = {
     "sgd": lambda p, t: torch.optim.SGD(p, t.lr, weight_decay=t.weight_decay),
     "momentum": lambda p, t: torch.optim.SGD(p, t.lr, t.momentum, weight_decay=t.weight_decay),
-    "nesterov": lambda p, t: torch.optim.SGD(
-        p, t.lr, t.momentum, weight_decay=t.weight_decay, nesterov=True
-    ),
+    "nesterov": lambda p, t: torch.optim.SGD(p, t.lr, t.momentum, weight_decay=t.weight_decay, nesterov=True),
     "adam": lambda p, t: torch.optim.Adam(p, t.lr, weight_decay=t.weight_decay),
     "adamw": lambda p, t: torch.optim.AdamW(p, t.lr, weight_decay=t.weight_decay),
 }

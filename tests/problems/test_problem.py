@@ -126,7 +126,7 @@ def test_a_split_that_is_not_there():
     ("setting", "message"),
     [
         ({"optimizer": ""}, "optimizer must be a name such as \"adam\", got ''"),
-        ({"optimizer": torch.optim.SGD}, "optimizer must be a name such as \"adam\", got <class"),
+        ({"optimizer": torch.optim.SGD}, 'optimizer must be a name such as "adam", got <class'),
         ({"lr": 0.0}, "lr must be positive and finite, got 0.0"),
         ({"momentum": 1.0}, r"momentum must be in \[0, 1\), got 1.0"),
         ({"weight_decay": -1.0}, "weight_decay must be at least 0 and finite, got -1.0"),

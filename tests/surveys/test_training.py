@@ -244,6 +244,9 @@ class Stop:
         ("batchnorm", "nesterov", "tensors"),
         ("batchnorm", "schedule_free_sgd", "loader"),
         ("dropout", "schedule_free_adamw", "tensors"),
+        ("batchnorm", "muon", "tensors"),
+        ("batchnorm", "sophia_g", "dataset"),
+        ("dropout", "sophia_h", "batches"),
     ],
 )
 def test_interrupted_after_any_epoch_continues_to_the_same_bits(

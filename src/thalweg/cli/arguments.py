@@ -26,7 +26,8 @@ SetOption = Annotated[
     ),
 ]
 OptimizerOption = Annotated[
-    str | None, typer.Option(help="An optimizer's name, such as sgd, momentum, adam, adamw, lion, schedule_free_adamw.")
+    str | None,
+    typer.Option(help="An optimizer's name, such as sgd, momentum, adam, adamw, lion, schedule_free_adamw."),
 ]
 RateOption = Annotated[
     float | None,

@@ -27,7 +27,7 @@ def clip_by_norm(params: Parameters, c: float, *, nonfinite: NonFinite = "raise"
     Raises
     ------
     InvalidArgument: no parameters, `c` not above 0, complex gradients, or ones neither dense nor sparse COO.
-    NotDifferentiable: a norm that is not finite, under nonfinite="raise".
+    NonfiniteGradient: a norm that is not finite, under nonfinite="raise".
 
     Source: Pascanu, Mikolov, Bengio (2013), On the difficulty of training recurrent neural networks, algorithm 1.
     """

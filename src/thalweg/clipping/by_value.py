@@ -27,7 +27,7 @@ def clip_by_value(params: Parameters, c: float, *, nonfinite: NonFinite = "raise
     ------
     InvalidArgument: no parameters, `c` not above 0 in a gradient's type, or a kind of gradient that
         `clip_by_norm` refuses too.
-    NotDifferentiable: a norm that is not finite, under nonfinite="raise".
+    NonfiniteGradient: a norm that is not finite, under nonfinite="raise".
 
     Source: the angle is that between g and clip(g) as vectors of all parameters.
     """

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.clipping.record import ClipRecord
-from thalweg.errors import InvalidArgument, NotDifferentiable
+from thalweg.errors import InvalidArgument, NonfiniteGradient
 
 Parameters: TypeAlias = nn.Module | Tensor | Iterable[Tensor] | Iterable[tuple[str, Tensor]]
 """Whose gradients: a module, its `parameters()`, its `named_parameters()`, or one tensor."""
@@ -65,13 +65,13 @@ class Gradients:
         return math.hypot(*self.norms)
 
     def refuse(self, nonfinite: NonFinite) -> ClipRecord:
-        """What `nonfinite` asks for when the norm is not finite; NotDifferentiable for "raise"."""
+        """What `nonfinite` asks for when the norm is not finite; NonfiniteGradient for "raise"."""
         bad = tuple(g.name for g, norm in zip(self, self.norms, strict=True) if not math.isfinite(norm))
         # Finite norms near the largest number can have an infinite sum.
         bad = bad or tuple(gradient.name for gradient in self)
         if nonfinite == "raise":
             some = ", ".join(bad[:4]) + (", ..." if len(bad) > 4 else "")
-            raise NotDifferentiable(
+            raise NonfiniteGradient(
                 f"the gradient norm is {self.norm}: NaN or infinity in the gradient of {len(bad)} parameters ({some}); "
                 'lower the rate, or drop such steps with nonfinite="skip"'
             )

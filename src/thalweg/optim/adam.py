@@ -8,6 +8,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
+from thalweg.errors import InvalidArgument
 from thalweg.optim import hyperparameters as check
 from thalweg.optim.optimizer import Options, Params, RuleOptimizer
 from thalweg.optim.rule import Group, Rule, Scalar, l2, rate
@@ -99,3 +100,5 @@ class Adam(RuleOptimizer):
     def check_group(self, group: dict[str, Any]) -> None:
         """Raise InvalidArgument for a hyperparameter out of its range."""
         check_adam(group)
+        if group.get("decoupled_weight_decay"):
+            raise InvalidArgument("decoupled_weight_decay must be False in Adam: load this state into AdamW")

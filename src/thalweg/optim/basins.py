@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,6 +77,10 @@ def basins(
         raise InvalidArgument(f"surface must be one of two coordinates, got {surface!r}")
     if resolution < 2:
         raise InvalidArgument(f"resolution must be at least 2, got {resolution}")
+    if lr is not None and not isinstance(lr, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidArgument(f"lr must be one number, got {lr!r}")
+    if box is not None and (np.shape(box) != (2, 2) or any(low >= high for low, high in box)):
+        raise InvalidArgument(f"box must be ((x0, x1), (y0, y1)) with x0 < x1 and y0 < y1, got {box}")
     surface = surface.to(dtype)
     ranges = surface.domain.tolist() if box is None else box
     x, y = (torch.linspace(low, high, resolution, dtype=dtype) for low, high in ranges)

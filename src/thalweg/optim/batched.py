@@ -8,8 +8,9 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from thalweg.optim.code import code_of
 from thalweg.optim.flat import write
-from thalweg.optim.kernel import Kernel, code_of, kernel
+from thalweg.optim.kernel import Kernel, kernel
 from thalweg.optim.rule import Group, Rule, Scalar
 
 Field: TypeAlias = Callable[[Tensor], Tensor]
@@ -100,8 +101,8 @@ class Batched:
         dynamic = [{place - 1: axis for place, axis in axes.items()}, *[axes] * (1 + len(rest))]
         scalar_axes = {1: "r"} if self.point.dim() == 3 else {}
         code += code_of([self.rule.update, self.rule.evaluation_point, self.rule.iterate])
-        code += f"{self._kept}{self._maximize}{self.point.shape[0]}{self.bound}{self._noisy}"
-        self._kernel = kernel(name, self._step, [*columns, scalars], [*dynamic, scalar_axes], code)
+        code += f"{self._kept}{self._maximize}{self.point.shape[0]}{self._noisy}"
+        self._kernel = kernel(name, self._traced, [*columns, scalars], [*dynamic, scalar_axes], code)
 
     def step(self) -> None:
         """Advance every column by one step."""
@@ -113,7 +114,7 @@ class Batched:
             if callable(group["lr"]):
                 group = {**group, "lr": group["lr"](self.steps - 1)}
             row, self.memories[place] = self.rule.step_scalars(self.steps, group, self.memories[place])
-            rows.append((*row, float(self.steps)))
+            rows.append((*row, self.bound, float(self.steps)))
         rest = self._tensors()
         if self._noisy:
             rest.insert(0, self._draw())
@@ -143,8 +144,8 @@ class Batched:
         return bool(self.groups[0].get("maximize", False))
 
     def _count(self) -> int:
-        """How many scalars a step has, the step's number among them."""
-        return len(self.rule.step_scalars(1, {**self.groups[0], "lr": 0.0}, dict(self.rule.memory))[0]) + 1
+        """How many scalars a step has, the bound and the step's number among them."""
+        return len(self.rule.step_scalars(1, {**self.groups[0], "lr": 0.0}, dict(self.rule.memory))[0]) + 2
 
     def _vector(self, rows: Sequence[Sequence[float]]) -> Tensor:
         """Scalars (k,), or (k, r, 1) for several rates."""
@@ -159,26 +160,42 @@ class Batched:
         drawn *= self.noise
         return drawn if self.point.dim() == 2 else drawn[:, None].expand_as(self.point).contiguous()
 
-    def _step(self, inside: Tensor, point: Tensor, *rest: Tensor) -> None:
+    def _traced(self) -> Callable[..., None]:
         """One step from the scalars as one tensor, for the compiler."""
-        *tensors, scalars = rest
-        if scalars.dim() > 1:
-            scalars = scalars.to(point.dtype)
-        self._advance(inside, point, tensors, scalars.unbind())
+        from torch.fx.experimental.proxy_tensor import make_fx  # takes a second to import
+
+        # Traced on its own first: the compiler cannot follow every formula's backward pass itself. No two axes of the
+        # example may be equally long, or they are taken for one.
+        n = self.point.shape[0]
+        example = self.point.new_ones([n, n + 3, n + 5][: self.point.dim() - 1] + [n + 9])
+        traced = make_fx(self._field, tracing_mode="symbolic", _allow_non_fake_inputs=True)(example)
+
+        def step(inside: Tensor, point: Tensor, *rest: Tensor) -> None:
+            *tensors, scalars = rest
+            if scalars.dim() > 1:
+                scalars = scalars.to(point.dtype)
+            self._advance(inside, point, tensors, scalars.unbind(), traced)
+
+        return step
 
     def _advance(
-        self, inside: Tensor, point: Tensor, tensors: Sequence[Tensor], scalars: Sequence[Scalar]
+        self,
+        inside: Tensor,
+        point: Tensor,
+        tensors: Sequence[Tensor],
+        scalars: Sequence[Scalar],
+        field: Field | None = None,
     ) -> None:
-        g = self._field(point)
+        g = (field or self._field)(point)
         if self._noisy:
             drawn, *tensors = tensors
             g = g + drawn
-        *others, t = scalars
+        *others, bound, t = scalars
         given = iter(tensors)
         state = [next(given) if there else None for there in self._kept]
         moved, news = self.rule.advance(point, -g if self._maximize else g, state, others)
         point.copy_(moved)
         write(state, news)
         # A comparison with NaN is false, so what was lost stays lost.
-        still = (moved.abs() <= self.bound).all(0) & (inside == t - 1)
+        still = (moved.abs() <= bound).all(0) & (inside == t - 1)
         inside.copy_(torch.where(still, inside + 1, inside))

@@ -15,8 +15,8 @@ from thalweg.errors import InvalidArgument, ShapeMismatch
 from thalweg.objective.abstract import AbstractObjective
 from thalweg.optim.ascent import sam_ascent_columns
 from thalweg.optim.batched import COMPILE_FROM, Batched, Driver, Field
+from thalweg.optim.code import code_of
 from thalweg.optim.endings import outcomes
-from thalweg.optim.kernel import code_of
 from thalweg.optim.names import get
 from thalweg.optim.optimizer import RuleOptimizer
 from thalweg.optim.outcomes import Outcomes
@@ -99,8 +99,12 @@ def descend(
     and paths too large to keep; ShapeMismatch for starts of another dimension; UnknownName for unknown rules.
     """
     points = _starts(objective, start)
-    if steps < 0:
-        raise InvalidArgument(f"steps must be at least 0, got {steps}")
+    if not isinstance(steps, int) or steps < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidArgument(f"steps must be an integer of at least 0, got {steps}")
+    if not 0 < tolerance < math.inf:
+        raise InvalidArgument(f"tolerance must be finite and above 0, got {tolerance}")
+    if rho is not None and hyperparameters.get("maximize"):
+        raise InvalidArgument("rho climbs to a sharper point of a loss that is minimized: leave out maximize")
     if not 0 <= noise < math.inf:
         raise InvalidArgument(f"noise must be finite and at least 0, got {noise}")
     rates = _rates(lr)
@@ -112,7 +116,7 @@ def descend(
         driver = _line_searched(objective, points, bound, lr, noise, rho, hyperparameters)
         name, taken, several = "steepest_descent", (math.nan,), False
     else:
-        rule_class, groups = _groups(optimizer, rates, objective, hyperparameters)
+        rule_class, groups = _groups(optimizer, rates, objective, hyperparameters, steps)
         several = isinstance(lr, Sequence) or np.ndim(cast(Any, lr)) > 0
         columns = points.T[:, None].repeat(1, len(groups), 1) if several else points.T
         field = _field(objective, rho)
@@ -121,7 +125,9 @@ def descend(
             field, rule_class.rule, groups, columns, bound=bound, noise=noise, seed=seed, prepare=prepare
         )
         if isinstance(objective, Surface) and _compiles(compile, driver, steps):
-            code = f"{objective.fingerprint()}{code_of([objective.formula])}{rho}"
+            code = (
+                f"{objective.fingerprint()}{code_of([objective.formula, gradient, sam_ascent_columns])}{rho}"
+            )
             driver.compile(f"{objective.name}-{rule_class.rule.name}", code)
         name = rule_class.rule.name
         taken = tuple(math.nan if callable(group["lr"]) else float(group["lr"]) for group in groups)
@@ -142,6 +148,8 @@ def _starts(objective: AbstractObjective, start: Any) -> Tensor:
         return objective.point[None]
     points = torch.as_tensor(np.asarray(start) if not isinstance(start, Tensor) else start)
     points = points.detach().to(objective.device, objective.dtype)
+    if not bool(torch.isfinite(points).all()):
+        raise InvalidArgument("start must be finite, got a NaN or an infinity")
     if points.dim() == 1:
         points = points[None]
     if points.dim() != 2 or points.shape[1] != objective.size or not len(points):
@@ -164,12 +172,17 @@ def _groups(
     rates: list[Rate | None],
     objective: AbstractObjective,
     given: dict[str, Any],
+    steps: int,
 ) -> tuple[type[RuleOptimizer], list[dict[str, Any]]]:
     """The rule's class, and its hyperparameters for each rate as a torch optimizer checks and holds them."""
     found = get(optimizer) if isinstance(optimizer, str) else optimizer
     on_surface = found is SophiaH and isinstance(objective, Surface)
     if not (isinstance(found, type) and issubclass(found, RuleOptimizer) and (found.columns or on_surface)):  # pyright: ignore[reportUnnecessaryIsInstance]
-        name = optimizer if isinstance(optimizer, str) else getattr(optimizer, "__name__", repr(optimizer))
+        name = (
+            optimizer
+            if isinstance(optimizer, str)
+            else getattr(optimizer, "__name__", type(optimizer).__name__)
+        )
         raise InvalidArgument(
             f"optimizer {name!r} cannot run on many points at once: it needs whole matrices, curvature or a second "
             f"optimizer"
@@ -184,8 +197,13 @@ def _groups(
             made = cast(Any, found)([parameter], **chosen)
         except TypeError as error:
             raise InvalidArgument(f"optimizer {found.__name__}: {error}") from error
-        groups.append(made.param_groups[0] | ({"lr": rate} if callable(rate) else {}))
+        groups.append(made.param_groups[0] | ({"lr": _held(rate, steps)} if callable(rate) else {}))
     return found, groups
+
+
+def _held(schedule: Callable[[int], float], steps: int) -> Callable[[int], float]:
+    """The schedule, at its last rate after the last step."""
+    return lambda t: schedule(min(t, max(steps - 1, 0)))
 
 
 def _field(objective: AbstractObjective, rho: float | None) -> Field:

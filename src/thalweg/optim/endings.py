@@ -14,6 +14,8 @@ WINDOW = 64
 """Steps that undecided descents are followed after the last one, to tell cycles from paths still on their way."""
 RETURNED = 1e-3
 """A cycle has come back when it is this much closer to where it was than it got away in between."""
+ROUNDING = 1e-5
+"""Differences between two rounds of a cycle that count as none, beside its extent."""
 STILL = 1e-3
 """A path rests when it gets no further than this part of the distance that counts as near."""
 MOST_UNLISTED = 32
@@ -86,10 +88,15 @@ def _followed(driver: Driver, theta: Tensor) -> tuple[Tensor, Tensor]:
         away.append(_length(driver.theta() - theta))
     distances = torch.stack(away)
     furthest = distances.amax(0)
-    back = distances <= RETURNED * furthest
+    back = distances <= RETURNED * distances.cummax(0).values
     # A path that stays where it is comes back after one step, which is no cycle.
     first = back.to(torch.int8).argmax(0) + 1
-    return furthest, torch.where(back.any(0) & (first > 1), first, 0)
+    # One that creeps, to rest or away, is twice as far off after two rounds.
+    twice = (2 * first - 1).clamp(max=WINDOW - 1)[None]
+    creeps = (
+        distances.gather(0, twice)[0] > 1.5 * distances.gather(0, first[None] - 1)[0] + ROUNDING * furthest
+    )
+    return furthest, torch.where(back.any(0) & (first > 1) & (2 * first <= WINDOW) & ~creeps, first, 0)
 
 
 def _representatives(points: Tensor, near: float) -> Tensor:

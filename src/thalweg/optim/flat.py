@@ -8,7 +8,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from thalweg.optim.kernel import Kernel, code_of, kernel
+from thalweg.optim.code import code_of
+from thalweg.optim.kernel import Kernel, kernel
 from thalweg.optim.rule import Rule, State
 
 Advance: TypeAlias = Callable[[Tensor, Tensor, State], object]
@@ -77,4 +78,6 @@ def rule_kernel(rule: Rule, kept: Sequence[bool], like: Tensor, count: int, maxi
     scalars = torch.zeros(count, dtype=torch.float64, device=like.device)
     dynamic = [{0: "length"} for _ in flat]
     climb = "-maximize" if maximize else ""
-    return kernel(f"{rule.name}{climb}", step, [*flat, scalars], [*dynamic, {}], f"{list(kept)}{count}{code}")
+    return kernel(
+        f"{rule.name}{climb}", lambda: step, [*flat, scalars], [*dynamic, {}], f"{list(kept)}{count}{code}"
+    )

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from thalweg.errors import InvalidArgument
+from thalweg.errors import InvalidArgument, NonfiniteGradient
 from thalweg.optim.rule import Group, Rule, State
 
 Nonfinite: TypeAlias = Literal["pass", "skip", "raise"]
@@ -17,7 +17,7 @@ Nonfinite: TypeAlias = Literal["pass", "skip", "raise"]
 def may_step(groups: Sequence[Mapping[str, Any]], policy: Nonfinite) -> bool:
     """Whether to take the step: always with "pass"; with "skip" only if every gradient is finite.
 
-    Raises FloatingPointError, naming the first parameter at fault, with "raise".
+    Raises NonfiniteGradient, naming the first parameter at fault, with "raise".
     """
     if policy == "pass":
         return True
@@ -29,7 +29,7 @@ def may_step(groups: Sequence[Mapping[str, Any]], policy: Nonfinite) -> bool:
                 return False
             named = group.get("param_names")
             name = named[place] if named else f"{place} of group {index}, shape {tuple(p.shape)}"
-            raise FloatingPointError(
+            raise NonfiniteGradient(
                 f"gradient of parameter {name} is not finite: clip it, lower lr, or choose nonfinite='skip'"
             )
     return True

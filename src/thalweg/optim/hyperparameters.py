@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 from torch import Tensor
@@ -44,7 +45,6 @@ def betas(values: Any) -> None:
 
 
 def _number(value: Any, name: str) -> float:
-    try:
+    if isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1):
         return float(value)
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument(f"{name} must be a number, got {value!r}") from error
+    raise InvalidArgument(f"{name} must be a number, got {value!r}")

@@ -6,20 +6,17 @@ import hashlib
 import logging
 import os
 import platform
-import sys
+import re
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from types import FunctionType, ModuleType
 from typing import Any, TypeAlias
 
 import torch
 from filelock import FileLock
 from torch import Tensor, nn
-
-from thalweg.objective.identity import identity
 
 logger = logging.getLogger("thalweg")
 
@@ -31,14 +28,15 @@ _loaded: dict[str, Kernel | None] = {}
 
 def kernel(
     name: str,
-    function: Callable[..., None],
+    make: Callable[[], Callable[..., None]],
     example: Sequence[Tensor],
     dynamic: Sequence[dict[int, str]],
     code: str,
 ) -> Kernel | None:
-    """`function`, compiled for tensors like `example`; None where it cannot be compiled (the reason is logged once).
+    """The function that `make` gives, compiled for tensors like `example`; None where it cannot be compiled.
 
-    `function` writes its tensor arguments in place and returns nothing. `dynamic` names, for each argument, the axes
+    The function writes its tensor arguments in place and returns nothing; it is made only if it is not in the cache.
+    Why it cannot be compiled is logged once. `dynamic` names, for each argument, the axes
     whose length may change between calls; equal names are equal lengths. `code` tells the function from others of
     that name, as `code_of` its parts does.
 
@@ -51,7 +49,7 @@ def kernel(
     digest = hashlib.sha256(repr([name, shapes, code, _machine()]).encode()).hexdigest()[:32]
     if digest not in _loaded:
         try:
-            _loaded[digest] = _load(name, cache_folder() / f"{name}-{digest}.pt2", function, example, dynamic)
+            _loaded[digest] = _load(name, digest, make, example, dynamic)
         except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             logger.warning("%s is not compiled, steps run uncompiled and slower: %s", name, reason)
@@ -70,59 +68,36 @@ def cache_folder() -> Path:
     return folder
 
 
-def code_of(functions: Iterable[Callable[..., Any] | None]) -> str:
-    """Digest of what functions compute: their code, what they close over, and the files that code comes from.
-
-    The files are their own and those of modules and functions of the same package that theirs imports by name.
-    """
-    digest = hashlib.sha256()
-    for function in functions:
-        for part in identity(function):
-            digest.update(part)
-        held = getattr(function, "__globals__", {})
-        package = str(held.get("__name__", "")).partition(".")[0]
-        paths = {str(held.get("__file__", ""))}
-        for value in held.values():
-            module = sys.modules.get(value.__module__) if isinstance(value, FunctionType) else value
-            if isinstance(module, ModuleType) and module.__name__.partition(".")[0] == package:
-                paths.add(getattr(module, "__file__", None) or "")
-        for path in sorted(paths):
-            digest.update(_file(path))
-    return digest.hexdigest()
-
-
-@cache
-def _file(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError:
-        return b""
-
-
 def _load(
     name: str,
-    path: Path,
-    function: Callable[..., None],
+    digest: str,
+    make: Callable[[], Callable[..., None]],
     example: Sequence[Tensor],
     dynamic: Sequence[dict[int, str]],
 ) -> Kernel:
+    # A surface's name is its user's.
+    path = cache_folder() / f"{re.sub(r'[^A-Za-z0-9_-]', '_', name)[:60]}-{digest}.pt2"
+    place = example[0].device.index
     if path.exists():
         try:
-            return _open(path)
+            return _open(path, place)
         except RuntimeError:
             path.unlink(missing_ok=True)
     with FileLock(f"{path}.lock"):
         if not path.exists():
-            _build(name, path, function, example, dynamic)
-    return _open(path)
+            _build(name, path, make(), example, dynamic)
+    return _open(path, place)
 
 
-def _open(path: Path) -> Kernel:
+def _open(path: Path, place: int | None) -> Kernel:
     # The loader behind torch._inductor.aoti_load_package, without the second that importing torch._inductor takes.
-    loader: Any = torch._C._aoti.AOTIModelPackageLoader(  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
-        str(path), "model", False, 1, -1
-    )
-    return loader.run
+    loader: Any = torch._C._aoti.AOTIModelPackageLoader  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    try:
+        return loader(str(path), "model", False, 1, -1 if place is None else place).run
+    except TypeError:
+        # Another torch's loader takes other arguments.
+        package = torch._inductor.aoti_load_package(str(path))  # pyright: ignore[reportPrivateUsage]
+        return lambda tensors: package(*tensors)
 
 
 def _build(

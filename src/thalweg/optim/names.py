@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from thalweg.errors import UnknownName
+from thalweg.errors import InvalidArgument, UnknownName
 from thalweg.optim.adagrad import AdaGrad
 from thalweg.optim.adam import Adam
 from thalweg.optim.adamw import AdamW
@@ -65,6 +65,8 @@ def get(name: str) -> type[Any]:
     not among `names()`. Installed packages add their own by entry points in the group "thalweg.optimizers".
     Raises UnknownName, with the nearest known names, if there is none.
     """
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidArgument(f"name must be a string, got {name!r}")
     if name in OTHERS:
         return OTHERS[name]
     found = registry.factory(name)

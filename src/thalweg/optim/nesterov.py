@@ -36,8 +36,8 @@ class Nesterov(RuleOptimizer):
     """Nesterov's accelerated gradient: v ← αv − ηg(θ + αv); θ ← θ + v.
 
     In training mode the parameters hold the look-ahead point θ + αv, where the loss and its gradient are to be
-    computed; that sequence is what torch's SGD with `nesterov=True` calls its parameters. `eval()` puts θ itself into
-    the parameters, `train()` the look-ahead point again; `step()` in evaluation mode is an error.
+    computed; without weight decay that sequence is what torch's SGD with `nesterov=True` calls its parameters. `eval()`
+    puts θ itself into the parameters, `train()` the look-ahead point again; `step()` in evaluation mode is an error.
 
     `lr` η, `momentum` α, `weight_decay` λ (coupled, at θ). On a quadratic it is stable for
     η < (2+2α)/((1+2α)λmax). State: one tensor per parameter. Raises InvalidArgument as `Momentum` does.

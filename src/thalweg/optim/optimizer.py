@@ -14,7 +14,7 @@ from torch.optim.optimizer import (
     _global_optimizer_pre_hooks,  # pyright: ignore[reportPrivateUsage]
 )
 
-from thalweg.errors import InvalidArgument
+from thalweg.errors import InvalidArgument, WrongMode
 from thalweg.optim.flat import Advance, by_blocks, in_place, rule_kernel
 from thalweg.optim.gradients import (
     Nonfinite,
@@ -109,9 +109,9 @@ class RuleOptimizer(torch.optim.Optimizer):
     def step(self, closure: Closure | None = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Update the parameters from their gradients; the loss, if a closure computes it.
 
-        `closure` clears the gradients, computes loss and gradients, and returns the loss. Raises RuntimeError in
+        `closure` clears the gradients, computes loss and gradients, and returns the loss. Raises WrongMode in
         evaluation mode for a rule that takes its gradient elsewhere, InvalidArgument for sparse gradients that the
-        rule cannot use, FloatingPointError with nonfinite="raise".
+        rule cannot use, NonfiniteGradient with nonfinite="raise".
         """
         self._check_mode()
         loss = None
@@ -148,7 +148,12 @@ class RuleOptimizer(torch.optim.Optimizer):
                 self.state = held
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over copies of state and groups, of this optimizer or of torch's of the same name."""
+        """Take over copies of state and groups, of this optimizer or of torch's of the same name.
+
+        Raises InvalidArgument for hyperparameters out of their range.
+        """
+        for group in state_dict["param_groups"]:
+            self.check_group(self.defaults | group)
         super().load_state_dict(state_dict)
         for entries in self.state.values():
             entries.update({k: v.clone() for k, v in entries.items() if isinstance(v, Tensor)})
@@ -172,8 +177,16 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: the buffers of small parameters are built anew."""
-        kept = {"nonfinite": self.nonfinite, "compile": self.compile}
-        return super().__getstate__() | kept
+        kept = super().__getstate__() | {"nonfinite": self.nonfinite, "compile": self.compile}
+        # Each view would bring its whole buffer along.
+        kept["state"] = defaultdict(
+            dict,
+            {
+                p: {k: v.clone() if isinstance(v, Tensor) else v for k, v in entries.items()}
+                for p, entries in self.state.items()
+            },
+        )
+        return kept
 
     @staticmethod
     def profile_hook_step(func: Callable[..., Any]) -> Callable[..., Any]:
@@ -212,7 +225,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _check_mode(self) -> None:
         if self.rule.evaluation_point is not None and not all(g["train_mode"] for g in self.param_groups):
-            raise RuntimeError(
+            raise WrongMode(
                 f"{type(self).__name__}.step() was called in evaluation mode, where gradients are taken at the wrong "
                 f"point: call train() before the forward pass"
             )
@@ -261,7 +274,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             if g.layout != torch.strided:
                 update_entries(self.rule, p, g, state, scalars, group["maximize"])
             else:
-                in_place(p.detach(), g, state, self._advance(group, p, part, scalars))
+                point, g, *state = (_local(tensor) for tensor in (p.detach(), g.to(p.dtype), *state))
+                in_place(cast(Tensor, point), cast(Tensor, g), state, self._advance(group, p, part, scalars))
         for pack in part.packs:
             pack.step(
                 [cast(Tensor, p.grad) for p in pack.params],
@@ -291,6 +305,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         if self._size is None:
             self._size = sum(p.numel() for group in self.param_groups for p in group["params"])
         return self._size >= COMPILE_FROM
+
+
+def _local(tensor: Any) -> Tensor | None:
+    """This process's shard of a tensor that is sharded, any other tensor as it is."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def _written(name: str, value: Any) -> Any:

@@ -36,7 +36,8 @@ class Target:
 class Outcome:
     """How one descent ended.
 
-    kind: "converged", "cycling", "diverged", or "wandering" for none of them: still on its way, or without order.
+    kind: "converged" (it lies at a minimum within the tolerance after the last step, even if it should leave again, or
+        it rests elsewhere), "cycling", "diverged", or "wandering" for none of them: on its way, or without order.
     target: where it converged to; `minimum` is that point's index among the surface's minima if it is one.
     period: steps after which a cycle repeats. step: the first step at which a diverged one had left for good.
     """

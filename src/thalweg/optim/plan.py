@@ -30,7 +30,8 @@ class Part:
         small: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
         self.large: list[Tensor] = []
         for p in params:
-            dense = p.grad is not None and p.grad.layout == torch.strided
+            # A tensor that is sharded over processes has to_local, and is stepped shard by shard.
+            dense = p.grad is not None and p.grad.layout == torch.strided and not hasattr(p, "to_local")
             if dense and p.numel() < PACK_BELOW:
                 small.setdefault((p.dtype, p.device), []).append(p)
             else:

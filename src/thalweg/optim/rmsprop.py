@@ -32,7 +32,8 @@ def update(
     variance = square
     if mean is not None:
         mean = gamma * mean + (1 - gamma) * g
-        variance = square - mean * mean
+        # Rounding may leave it below zero where the gradient hardly varies.
+        variance = (square - mean * mean).clamp(min=0)
     step = g / (variance.sqrt() + eps)
     if velocity is not None:
         step = velocity = momentum * velocity + step

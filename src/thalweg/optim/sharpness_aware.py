@@ -119,6 +119,16 @@ class SharpnessAware(Optimizer):
         self._descend()
         return loss
 
+    def train(self) -> None:
+        """Go to where the base wants gradients; nothing for most."""
+        if callable(move := getattr(self.base, "train", None)):
+            move()
+
+    def eval(self) -> None:
+        """Go to where the base wants the model evaluated; nothing for most."""
+        if callable(move := getattr(self.base, "eval", None)):
+            move()
+
     def ascend(self) -> None:
         """Move the parameters uphill along their gradients, which are then cleared for the second pass.
 

@@ -56,6 +56,10 @@ class SteepestDescent:
     ) -> None:
         if line_search not in METHODS:
             raise InvalidArgument(f"line_search must be one of {', '.join(METHODS)}, got {line_search!r}")
+        if not isinstance(objective, AbstractObjective):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidArgument(
+                f"objective must be a surface or tw.Objective(model, loss, data), got {type(objective).__name__}"
+            )
         if not 0 < first < float("inf"):
             raise InvalidArgument(f"first must be finite and above 0, got {first}")
         self.objective = objective
@@ -68,6 +72,13 @@ class SteepestDescent:
 
     def step(self) -> Step:
         """Go down once; stays where it is when the gradient is zero or not finite."""
+        step = self.advance()
+        if isinstance(self.objective, Objective):
+            self.objective.set_point(self.theta)
+        return step
+
+    def advance(self) -> Step:
+        """Go down once, leaving a model's parameters where they are."""
         norm = float(self.gradient.norm())
         if not 0 < norm < float("inf"):
             return Step(self.theta, self.loss, 0.0, norm, 0, norm == 0)
@@ -85,8 +96,6 @@ class SteepestDescent:
         self.theta = begun + found.t * direction
         if found.t > 0:
             self._first = 2 * found.t
-        if isinstance(self.objective, Objective):
-            self.objective.set_point(self.theta)
         return Step(self.theta, self.loss, found.t, norm, line.evaluations, found.met)
 
     def _at(self, theta: Tensor) -> tuple[float, Tensor]:
@@ -121,7 +130,7 @@ class LineSearched:
     def step(self) -> None:
         """Advance every point by one step."""
         for path in self._paths:
-            path.step()
+            path.advance()
         still = (self.point.abs() <= self._bound).all(0) & (self.inside == self.steps)
         self.steps += 1
         self.inside += still

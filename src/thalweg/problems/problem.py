@@ -36,7 +36,7 @@ class Training:
 
     def __post_init__(self) -> None:
         if not isinstance(self.optimizer, str) or not self.optimizer:  # pyright: ignore[reportUnnecessaryIsInstance] - users pass classes
-            raise InvalidArgument(f"optimizer must be a name such as \"adam\", got {self.optimizer!r}")
+            raise InvalidArgument(f'optimizer must be a name such as "adam", got {self.optimizer!r}')
         if not 0 < self.lr < math.inf:
             raise InvalidArgument(f"lr must be positive and finite, got {self.lr}")
         if not 0 <= self.momentum < 1:

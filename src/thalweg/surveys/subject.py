@@ -126,9 +126,9 @@ def make_subject(
     )
     if target.problem is None or checkpoint or trajectory:
         subject.training = None
-    if subject.training is not None and subject.model is not None:
-        # Settings that no optimizer takes are found before anything is written.
-        make_optimizer(subject.training, subject.model)
+    if subject.training is not None and isinstance(objective, Objective):
+        # Settings that the optimizer does not take are found before anything is written.
+        make_optimizer(subject.training, objective.model, objective)
     _load(subject, checkpoint, trajectory)
     if subject.training is None and not math.isfinite(loss := float(objective.loss())):
         raise InvalidArgument(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
@@ -18,6 +16,7 @@ from thalweg.objective.preserved import preserved_rng
 from thalweg.problems import Problem, Training
 from thalweg.store import Run
 from thalweg.surveys.minibatches import batches_per_epoch, minibatches
+from thalweg.surveys.optimizer_state import load_state, state_tensors
 from thalweg.surveys.optimizers import (
     NotFinite,
     make_optimizer,
@@ -27,9 +26,7 @@ from thalweg.surveys.optimizers import (
 )
 
 Advance = Callable[[int, int], None]
-
-# Entries of parameter groups that change from step to step.
-_CARRIED = ("memory", "train_mode")
+_OPTIMIZER = "optimizer."
 
 
 def train(
@@ -53,8 +50,8 @@ def train(
     Raises UnknownName for an optimizer that is none, InvalidArgument for a setting that it does not take.
     """
     training = training or problem.training
-    optimizer = make_optimizer(training, model)
     train_objective = problem.train_objective(model)
+    optimizer = make_optimizer(training, model, train_objective)
     test_objective = None if problem.test is None else problem.test_objective(model)
     modes = [(module, module.training) for module in model.modules()]
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
@@ -106,17 +103,9 @@ def restore(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer | None 
         return None
     latest = _tensors(run, "latest")
     epoch = int(latest.pop("epoch"))
-    groups = json.loads(latest.pop("groups").numpy().tobytes()) if "groups" in latest else []
     model.load_state_dict(_tensors(run, f"epoch-{epoch:04d}"), strict=False)
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in latest.items():
-        _, index, key = name.split(".", 2)
-        state.setdefault(int(index), {})[key] = tensor
     if optimizer is not None:
-        now = optimizer.state_dict()["param_groups"]
-        for group, held in zip(now, groups, strict=False):
-            group |= held
-        optimizer.load_state_dict({"state": state, "param_groups": now})
+        load_state(optimizer, {name.removeprefix(_OPTIMIZER): tensor for name, tensor in latest.items()})
     return epoch
 
 
@@ -135,7 +124,7 @@ def _epoch(
         for batch in minibatches(problem.train, training.batch_size, seed, epoch):
             placed = tree_map(objective.batches.placed, batch)
             try:
-                take_step(optimizer, lambda placed=placed: module(placed))
+                take_step(optimizer, lambda placed=placed: module(placed), placed)
             except NotFinite:
                 return False
     return all(bool(torch.isfinite(p).all()) for p in module.parameters())
@@ -156,17 +145,8 @@ def _diverged(run: Run) -> bool:
 def _save(run: Run, epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     # The latest state is written last: with it the epoch counts as done.
     run.put_tensors(f"epoch-{epoch:04d}", _unshared(model))
-    held = optimizer.state_dict()
-    state = {
-        f"optimizer.{index}.{key}": torch.as_tensor(value)
-        for index, entries in held["state"].items()
-        for key, value in entries.items()
-        if value is not None
-    }
-    # What a rule carries from step to step beside tensors. As text, which keeps every digit.
-    groups = [{key: group[key] for key in _CARRIED if key in group} for group in held["param_groups"]]
-    text = torch.from_numpy(np.frombuffer(json.dumps(groups).encode(), dtype=np.uint8).copy())
-    run.put_tensors("latest", {"epoch": torch.tensor(epoch), "groups": text} | state)
+    state = {_OPTIMIZER + name: tensor for name, tensor in state_tensors(optimizer).items()}
+    run.put_tensors("latest", {"epoch": torch.tensor(epoch)} | state)
 
 
 def _epochs(run: Run) -> list[str]:
