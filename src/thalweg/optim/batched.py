@@ -11,7 +11,7 @@ from torch import Tensor
 from thalweg.optim.code import code_of
 from thalweg.optim.flat import write
 from thalweg.optim.kernel import Kernel, kernel
-from thalweg.optim.rule import Group, Rule, Scalar
+from thalweg.optim.rule import Group, Rule, Scalar, State
 
 Field: TypeAlias = Callable[[Tensor], Tensor]
 """The gradient that a rule is given at points (n, ...), column by column, in their shape."""
@@ -41,6 +41,8 @@ class Driver(Protocol):
         ...
 
 
+FEW = 8
+"""Coordinates up to which a compiled step takes them one by one."""
 COMPILE_FROM = 20_000_000
 """Coordinates times steps from which the driver is compiled: about a second of work without."""
 
@@ -81,7 +83,8 @@ class Batched:
         self.bound, self.noise = bound, noise
         self._prepare = prepare
         self._generator = torch.Generator(points.device).manual_seed(seed)
-        self._kernel: Kernel | None = None
+        self._gradient = torch.empty_like(self._point)
+        self._kernels: tuple[Kernel, Kernel] | None = None
 
     @property
     def point(self) -> Tensor:
@@ -93,16 +96,27 @@ class Batched:
         return self._field(points)
 
     def compile(self, name: str, code: str) -> None:
-        """Run the following steps compiled, where that is possible; `code` tells the field from others."""
+        """Run the following steps compiled, where that is possible; `name` and `code` tell the field from others.
+
+        The field is one kernel and the rule another, which serves every surface. In one, the compiler would compute the
+        gradient anew wherever the rule uses it.
+        """
+        columns = dict(zip(range(self.inside.dim()), "rb"[2 - self.inside.dim() :], strict=True))
+        whole = {axis + 1: length for axis, length in columns.items()}
+        points = [self._point, self._gradient]
+        field = kernel(name, self._traced, points, [whole, whole], f"{code}{len(self._point)}")
         scalars = self._vector([(0.0,) * self._count() for _ in self.groups])
-        rest = [self.point] * self._noisy + self._tensors()
-        axes = dict(zip(range(1, self.point.dim()), "rb"[3 - self.point.dim() :], strict=True))
-        columns = [self.inside, self.point, *rest]
-        dynamic = [{place - 1: axis for place, axis in axes.items()}, *[axes] * (1 + len(rest))]
-        scalar_axes = {1: "r"} if self.point.dim() == 3 else {}
-        code += code_of([self.rule.update, self.rule.evaluation_point, self.rule.iterate])
-        code += f"{self._kept}{self._maximize}{self.point.shape[0]}{self._noisy}"
-        self._kernel = kernel(name, self._traced, [*columns, scalars], [*dynamic, scalar_axes], code)
+        arguments = self._arguments()
+        axes = columns if arguments[0].dim() == self.inside.dim() else whole
+        made_of = code_of([self.rule.update, self.rule.evaluation_point, self.rule.iterate])
+        rule = kernel(
+            f"{self.rule.name}-columns",
+            lambda: self._advance_flat,
+            [self.inside, *arguments, scalars],
+            [columns, *[axes] * len(arguments), {1: "r"} if scalars.dim() == 3 else {}],
+            f"{made_of}{self._kept}{self._maximize}{len(self._point)}",
+        )
+        self._kernels = None if field is None or rule is None else (field, rule)
 
     def step(self) -> None:
         """Advance every column by one step."""
@@ -115,15 +129,19 @@ class Batched:
                 group = {**group, "lr": group["lr"](self.steps - 1)}
             row, self.memories[place] = self.rule.step_scalars(self.steps, group, self.memories[place])
             rows.append((*row, self.bound, float(self.steps)))
-        rest = self._tensors()
-        if self._noisy:
-            rest.insert(0, self._draw())
-        if self._kernel is not None:
-            self._kernel([self.inside, self.point, *rest, self._vector(rows)])
-        elif len(rows) == 1:
-            self._advance(self.inside, self.point, rest, rows[0])
+        if self._kernels is None:
+            self._gradient = self._field(self._point)
         else:
-            self._advance(self.inside, self.point, rest, self._vector(rows).to(self.point.dtype).unbind())
+            self._kernels[0]([self._point, self._gradient])
+        if self.noise > 0:
+            self._gradient += self._draw()
+        if self._kernels is not None:
+            self._kernels[1]([self.inside, *self._arguments(), self._vector(rows)])
+        elif len(rows) == 1:
+            self._advance(self.inside, [(self._point, self._gradient, self.state)], rows[0])
+        else:
+            scalars = self._vector(rows).to(self._point.dtype).unbind()
+            self._advance(self.inside, [(self._point, self._gradient, self.state)], scalars)
 
     def theta(self) -> Tensor:
         """The iterates, in the shape of the points given: not the points where the gradient is taken."""
@@ -132,12 +150,18 @@ class Batched:
         mixing: Scalar = self.memories[0]["mixing"]
         return self.rule.iterate(self.point, *self.state, mixing)
 
-    def _tensors(self) -> list[Tensor]:
-        return [tensor for tensor in self.state if tensor is not None]
+    def _pieces(self) -> list[tuple[Tensor, Tensor, State]]:
+        """What a compiled step goes over: coordinate by coordinate, if they are few, so that no index is computed."""
+        if len(self._point) > FEW:
+            return [(self._point, self._gradient, self.state)]
+        return [
+            (point, g, [None if s is None else s[row] for s in self.state])
+            for row, (point, g) in enumerate(zip(self._point, self._gradient, strict=True))
+        ]
 
-    @property
-    def _noisy(self) -> bool:
-        return self.noise > 0
+    def _arguments(self) -> list[Tensor]:
+        """The pieces' tensors, one after the other."""
+        return [t for point, g, state in self._pieces() for t in (point, g, *state) if t is not None]
 
     @property
     def _maximize(self) -> bool:
@@ -161,41 +185,46 @@ class Batched:
         return drawn if self.point.dim() == 2 else drawn[:, None].expand_as(self.point).contiguous()
 
     def _traced(self) -> Callable[..., None]:
-        """One step from the scalars as one tensor, for the compiler."""
+        """The field, writing its second argument, for the compiler."""
         from torch.fx.experimental.proxy_tensor import make_fx  # takes a second to import
 
         # Traced on its own first: the compiler cannot follow every formula's backward pass itself. No two axes of the
         # example may be equally long, or they are taken for one.
-        n = self.point.shape[0]
-        example = self.point.new_ones([n, n + 3, n + 5][: self.point.dim() - 1] + [n + 9])
+        n = len(self._point)
+        example = self._point.new_ones([n, n + 3, n + 5][: self._point.dim()])
         traced = make_fx(self._field, tracing_mode="symbolic", _allow_non_fake_inputs=True)(example)
 
-        def step(inside: Tensor, point: Tensor, *rest: Tensor) -> None:
-            *tensors, scalars = rest
-            if scalars.dim() > 1:
-                scalars = scalars.to(point.dtype)
-            self._advance(inside, point, tensors, scalars.unbind(), traced)
+        def field(point: Tensor, gradient: Tensor) -> None:
+            gradient.copy_(traced(point))
 
-        return step
+        return field
+
+    def _advance_flat(self, inside: Tensor, *rest: Tensor) -> None:
+        """`_advance` from `_arguments` and the scalars as one tensor, for the compiler."""
+        *tensors, scalars = rest
+        if scalars.dim() > 1:
+            scalars = scalars.to(self._point.dtype)
+        given = iter(tensors)
+        pieces = [
+            (next(given), next(given), [next(given) if there else None for there in self._kept])
+            for _ in self._pieces()
+        ]
+        self._advance(inside, pieces, scalars.unbind())
 
     def _advance(
-        self,
-        inside: Tensor,
-        point: Tensor,
-        tensors: Sequence[Tensor],
-        scalars: Sequence[Scalar],
-        field: Field | None = None,
+        self, inside: Tensor, pieces: Sequence[tuple[Tensor, Tensor, State]], scalars: Sequence[Scalar]
     ) -> None:
-        g = (field or self._field)(point)
-        if self._noisy:
-            drawn, *tensors = tensors
-            g = g + drawn
+        """One step of all pieces, in place."""
         *others, bound, t = scalars
-        given = iter(tensors)
-        state = [next(given) if there else None for there in self._kept]
-        moved, news = self.rule.advance(point, -g if self._maximize else g, state, others)
-        point.copy_(moved)
-        write(state, news)
         # A comparison with NaN is false, so what was lost stays lost.
-        still = (moved.abs() <= bound).all(0) & (inside == t - 1)
+        still = inside == t - 1
+        steps: list[tuple[Tensor, Tensor, State, State]] = []
+        for point, g, state in pieces:
+            moved, news = self.rule.advance(point, -g if self._maximize else g, state, others)
+            near = moved.abs() <= bound
+            still = still & (near if near.dim() == inside.dim() else near.all(0))
+            steps.append((point, moved, state, news))
+        for point, moved, state, news in steps:
+            point.copy_(moved)
+            write(state, news)
         inside.copy_(torch.where(still, inside + 1, inside))

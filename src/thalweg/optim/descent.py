@@ -128,7 +128,7 @@ def descend(
             code = (
                 f"{objective.fingerprint()}{code_of([objective.formula, gradient, sam_ascent_columns])}{rho}"
             )
-            driver.compile(f"{objective.name}-{rule_class.rule.name}", code)
+            driver.compile(objective.name, code)
         name = rule_class.rule.name
         taken = tuple(math.nan if callable(group["lr"]) else float(group["lr"]) for group in groups)
     begun = driver.field(driver.point)
@@ -187,17 +187,16 @@ def _groups(
             f"optimizer {name!r} cannot run on many points at once: it needs whole matrices, curvature or a second "
             f"optimizer"
         )
-    parameter = torch.nn.Parameter(torch.zeros(objective.size, dtype=torch.float64))
     if on_surface:
         given = given | {"objective": objective}
     groups: list[dict[str, Any]] = []
     for rate in rates:
         chosen = given if rate is None else given | {"lr": rate(0) if callable(rate) else rate}
         try:
-            made = cast(Any, found)([parameter], **chosen)
+            group = found.hyperparameters(**chosen)
         except TypeError as error:
             raise InvalidArgument(f"optimizer {found.__name__}: {error}") from error
-        groups.append(made.param_groups[0] | ({"lr": _held(rate, steps)} if callable(rate) else {}))
+        groups.append(group | ({"lr": _held(rate, steps)} if callable(rate) else {}))
     return found, groups
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from scipy.optimize import brentq
 
 from thalweg.errors import InvalidArgument
 
@@ -86,6 +85,8 @@ def exact(line: Line, first: float) -> Found:
     if line.slope(high) == 0 or low == high:
         return Found(high, True)
     # φ′ at the root is what makes consecutive directions orthogonal, so t is wanted to the last digit.
+    from scipy.optimize import brentq  # takes half a second to import
+
     root: Any = brentq(line.slope, low, high, xtol=1e-300, rtol=np.float64(4 * 2.0**-52), maxiter=200)
     t = float(root)
     return Found(t, line.value(t) < line.value(0.0))

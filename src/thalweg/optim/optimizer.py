@@ -31,6 +31,8 @@ Params: TypeAlias = Iterable[Any]
 """Parameters, (name, parameter) pairs, or parameter groups, as torch's optimizers take them."""
 Closure: TypeAlias = Callable[[], Any]
 
+HYPERPARAMETERS_ONLY: Any = object()
+"""In the place of parameters: only `defaults` are wanted."""
 COMPILE_FROM = 1_000_000
 """Parameters from which a rule is compiled: below, a step is made of call overhead that compiling hardly lowers."""
 
@@ -82,7 +84,21 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.nonfinite: Nonfinite = policy
         self.compile = options.get("compile")
         self._set_up()
-        super().__init__(params, defaults | {"maximize": options.get("maximize", False)})
+        defaults = defaults | {"maximize": options.get("maximize", False)}
+        if params is HYPERPARAMETERS_ONLY:
+            self.check_group(defaults)
+            self.defaults, self.param_groups = defaults, []
+            return
+        super().__init__(params, defaults)
+
+    @classmethod
+    def hyperparameters(cls, **given: Any) -> dict[str, Any]:
+        """The hyperparameters of a group made with these arguments, checked; without any parameters.
+
+        torch's own constructor imports its compiler, which takes more than a second.
+        """
+        made: Any = cls
+        return made(HYPERPARAMETERS_ONLY, **given).defaults
 
     def check_group(self, group: dict[str, Any]) -> None:
         """Raise InvalidArgument for a hyperparameter out of its range; called for every group that is added."""
