@@ -88,6 +88,45 @@ def peers(name: str, params: list[nn.Parameter]) -> dict[str, torch.optim.Optimi
     return found
 
 
+OPTAX = {
+    "gradient_descent": ("sgd", {}),
+    "sgd": ("sgd", {"momentum": 0.9}),
+    "momentum": ("sgd", {"momentum": 0.9}),
+    "nesterov": ("sgd", {"momentum": 0.9, "nesterov": True}),
+    "adagrad": ("adagrad", {}),
+    "rmsprop": ("rmsprop", {}),
+    "adam": ("adam", {}),
+    "adamw": ("adamw", {}),
+    "lion": ("lion", {}),
+}
+
+
+def optax_step(name: str, params: list[nn.Parameter]) -> Callable[[], object] | None:
+    """A compiled step of optax's rule that overwrites its parameters and state, where optax and JAX are installed."""
+    if name not in OPTAX or not (importlib.util.find_spec("optax") and importlib.util.find_spec("jax")):
+        return None
+    import jax
+    import optax
+
+    kind, options = OPTAX[name]
+    rule = getattr(optax, kind)(1e-6, **options)
+    held = [jax.numpy.asarray(p.detach().numpy()) for p in params]
+    gradients = [jax.numpy.asarray(p.grad.numpy()) for p in params if p.grad is not None]
+    state = {"params": held, "rule": rule.init(held)}
+
+    def update(state, gradients):
+        updates, after = rule.update(gradients, state["rule"], state["params"])
+        return {"params": optax.apply_updates(state["params"], updates), "rule": after}
+
+    compiled = jax.jit(update, donate_argnums=0)
+
+    def step() -> None:
+        nonlocal state
+        state = jax.block_until_ready(compiled(state, gradients))
+
+    return step
+
+
 def large(name: str) -> list[Row]:
     """A step on 25.6 M parameters."""
     params = parameters(SHAPES)
@@ -102,6 +141,10 @@ def large(name: str) -> list[Row]:
     others = peers(name, params)
     calls: list[Callable[[], object]] = [lambda: target.copy_(source), ours.step]
     calls += [other.step for other in others.values()]
+    names = list(others)
+    if (compiled := optax_step(name, params)) is not None:
+        calls.append(compiled)
+        names.append("optax's")
     for call in calls:
         call()
     copy, step, *rest = median_seconds(calls, 9)
@@ -113,7 +156,7 @@ def large(name: str) -> list[Row]:
             1.25,
         )
     ]
-    for other, seconds in zip(others, rest, strict=True):
+    for other, seconds in zip(names, rest, strict=True):
         budget = 1.05 if other == "torch's fused" else None
         rows.append(Row("P5", f"{name}, 25.6 M parameters: a step in times {other}", step / seconds, budget))
     rows.append(Row("P5", f"{name}: first step, compiled kernel loaded or built, s", first, None))

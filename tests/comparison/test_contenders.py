@@ -7,7 +7,7 @@ from comparison.tasks import plain, task
 from thalweg import optim
 from thalweg.comparison.contenders import contender, contenders
 from thalweg.errors import InvalidArgument, UnknownName
-from thalweg.optim.sam import SAM
+from thalweg.optim.sharpness.sam import SAM
 
 
 def test_names_with_hyperparameters_and_around_each_other() -> None:

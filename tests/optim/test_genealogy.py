@@ -12,10 +12,10 @@ from matplotlib.mathtext import MathTextParser
 from torch import Tensor
 
 from thalweg.errors import UnknownName
+from thalweg.optim.driver.optimizer import RuleOptimizer
 from thalweg.optim.genealogy import ROOT, genealogy
 from thalweg.optim.lineage import EDGES, FAMILIES, NODES
 from thalweg.optim.names import get, names
-from thalweg.optim.optimizer import RuleOptimizer
 
 GRAPH = genealogy()
 NAMES = [node.name for node in NODES]

@@ -233,7 +233,7 @@ def test_a_parameter_without_gradients_is_not_carried():
 
 
 def test_sharpness_aware_second_gets_the_momentum_of_its_base():
-    sam = pytest.importorskip("thalweg.optim.sam")
+    sam = pytest.importorskip("thalweg.optim.sharpness.sam")
     params, grads = parameters(), gradients(3)
     second = sam.SAM(torch.optim.SGD(params, lr=0.1, momentum=0.9), rho=0.05)
     switch = Switch(torch.optim.Adam(params), second, at=3)

@@ -114,5 +114,5 @@ def point(optimizer: torch.optim.Optimizer) -> Tensor:
 
 def update_alone(monkeypatch: pytest.MonkeyPatch, elements: int, block: int) -> None:
     """Make parameters of so many elements large enough to be updated alone, a block at a time."""
-    monkeypatch.setattr("thalweg.optim.plan.PACK_BELOW", elements)
-    monkeypatch.setattr("thalweg.optim.flat.BLOCK", block)
+    monkeypatch.setattr("thalweg.optim.driver.plan.PACK_BELOW", elements)
+    monkeypatch.setattr("thalweg.optim.driver.flat.BLOCK", block)

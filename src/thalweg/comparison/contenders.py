@@ -14,10 +14,10 @@ from torch.optim import Optimizer
 
 from thalweg.errors import InvalidArgument
 from thalweg.objective import Objective
-from thalweg.optim.asam import ASAM
-from thalweg.optim.gsam import GSAM
-from thalweg.optim.sam import SAM
-from thalweg.optim.sharpness_aware import SharpnessAware
+from thalweg.optim.sharpness.asam import ASAM
+from thalweg.optim.sharpness.gsam import GSAM
+from thalweg.optim.sharpness.sam import SAM
+from thalweg.optim.sharpness.sharpness_aware import SharpnessAware
 from thalweg.surveys.optimizers import construct, default_rate, hyperparameters
 
 _WRAPPERS: dict[str, type[SharpnessAware]] = {"sam": SAM, "asam": ASAM, "gsam": GSAM}

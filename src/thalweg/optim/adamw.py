@@ -7,8 +7,8 @@ from typing import Any, Unpack
 from torch import Tensor
 
 from thalweg.optim import adam
-from thalweg.optim.optimizer import Options, Params, RuleOptimizer
-from thalweg.optim.rule import Group, Rule, Scalar, rate
+from thalweg.optim.driver.optimizer import Options, Params, RuleOptimizer
+from thalweg.optim.driver.rule import Group, Rule, Scalar, rate
 
 
 def update(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thalweg.errors import InvalidArgument
 from thalweg.optim.descent import descend
-from thalweg.optim.optimizer import RuleOptimizer
+from thalweg.optim.driver.optimizer import RuleOptimizer
 from thalweg.optim.outcomes import KINDS, Target
 from thalweg.surfaces import Surface
 

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from thalweg.errors import InvalidArgument, ShapeMismatch
 from thalweg.objective.abstract import AbstractObjective
-from thalweg.optim.ascent import sam_ascent_columns
-from thalweg.optim.batched import COMPILE_FROM, Batched, Driver, Field
-from thalweg.optim.code import code_of
+from thalweg.optim.driver.batched import COMPILE_FROM, Batched, Driver, Field
+from thalweg.optim.driver.code import code_of
+from thalweg.optim.driver.optimizer import RuleOptimizer
 from thalweg.optim.endings import outcomes
 from thalweg.optim.names import get
-from thalweg.optim.optimizer import RuleOptimizer
 from thalweg.optim.outcomes import Outcomes
+from thalweg.optim.sharpness.ascent import sam_ascent_columns
 from thalweg.optim.sophia import SophiaH, due, refreshed
 from thalweg.optim.sophia_estimates import generator, random_signs
 from thalweg.optim.steepest_descent import LineSearched

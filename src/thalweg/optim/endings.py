@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from thalweg.objective.abstract import AbstractObjective
-from thalweg.optim.batched import Driver
+from thalweg.optim.driver.batched import Driver
 from thalweg.optim.outcomes import KINDS, Outcomes, Target
 from thalweg.surfaces import Surface
 

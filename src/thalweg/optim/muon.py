@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from thalweg.errors import InvalidArgument
-from thalweg.optim import hyperparameters as check
 from thalweg.optim.adam import check_adam
 from thalweg.optim.adamw import AdamW
+from thalweg.optim.driver import hyperparameters as check
+from thalweg.optim.driver.optimizer import Options, Params, RuleOptimizer
+from thalweg.optim.driver.rule import rate
 from thalweg.optim.newton_schulz import COEFFICIENTS, orthogonalize
-from thalweg.optim.optimizer import Options, Params, RuleOptimizer
-from thalweg.optim.rule import rate
 
 AdjustLr: TypeAlias = Literal["original", "match_rms_adamw"]
 Pairs: TypeAlias = list[tuple[str | None, Tensor]]

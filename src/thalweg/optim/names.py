@@ -10,18 +10,18 @@ from thalweg.errors import InvalidArgument, UnknownName
 from thalweg.optim.adagrad import AdaGrad
 from thalweg.optim.adam import Adam
 from thalweg.optim.adamw import AdamW
-from thalweg.optim.asam import ASAM
-from thalweg.optim.efficient_sam import EfficientSAM
 from thalweg.optim.gradient_descent import GradientDescent
-from thalweg.optim.gsam import GSAM
 from thalweg.optim.lion import Lion
 from thalweg.optim.momentum import Momentum
 from thalweg.optim.muon import Muon
 from thalweg.optim.nesterov import Nesterov
 from thalweg.optim.rmsprop import RMSProp
-from thalweg.optim.sam import SAM
 from thalweg.optim.schedule_free import ScheduleFreeAdamW, ScheduleFreeSGD
 from thalweg.optim.sgd import SGD
+from thalweg.optim.sharpness.asam import ASAM
+from thalweg.optim.sharpness.efficient_sam import EfficientSAM
+from thalweg.optim.sharpness.gsam import GSAM
+from thalweg.optim.sharpness.sam import SAM
 from thalweg.optim.sophia import SophiaG, SophiaH
 from thalweg.optim.steepest_descent import SteepestDescent
 from thalweg.optim.switch import Switch

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
-
 from torch import Tensor
 
-from thalweg.optim import hyperparameters as check
-from thalweg.optim.momentum import update
-from thalweg.optim.optimizer import Options, Params, RuleOptimizer
-from thalweg.optim.rule import Group, Rule, Scalar, rate
+from thalweg.optim.driver.rule import Group, Rule, Scalar, rate
+from thalweg.optim.momentum import Momentum, update
 
 
 def evaluation_point(theta: Tensor, v: Tensor, alpha: Scalar) -> Tensor:
@@ -32,7 +28,7 @@ def scalars(t: int, group: Group, memory: dict[str, float]) -> tuple[tuple[float
     return (rate(group), looked, group["weight_decay"]), {"mixing": group["momentum"], "begun": 1.0}
 
 
-class Nesterov(RuleOptimizer):
+class Nesterov(Momentum):
     """Nesterov's accelerated gradient: v ← αv − ηg(θ + αv); θ ← θ + v.
 
     In training mode the parameters hold the look-ahead point θ + αv, where the loss and its gradient are to be
@@ -52,20 +48,3 @@ class Nesterov(RuleOptimizer):
         evaluation_point=evaluation_point,
         iterate=iterate,
     )
-
-    def __init__(
-        self,
-        params: Params,
-        lr: float | Tensor = 1e-3,
-        momentum: float = 0.9,
-        *,
-        weight_decay: float = 0.0,
-        **options: Unpack[Options],
-    ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}, **options)
-
-    def check_group(self, group: dict[str, Any]) -> None:
-        """Raise InvalidArgument for a hyperparameter out of its range."""
-        check.rate(group["lr"])
-        check.averaging(group["momentum"], "momentum")
-        check.nonnegative(group["weight_decay"], "weight_decay")

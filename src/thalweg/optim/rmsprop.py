@@ -6,9 +6,9 @@ from typing import Any, Unpack
 
 from torch import Tensor
 
-from thalweg.optim import hyperparameters as check
-from thalweg.optim.optimizer import Options, Params, RuleOptimizer
-from thalweg.optim.rule import Group, Rule, Scalar, l2, rate
+from thalweg.optim.driver import hyperparameters as check
+from thalweg.optim.driver.optimizer import Options, Params, RuleOptimizer
+from thalweg.optim.driver.rule import Group, Rule, Scalar, l2, rate
 
 
 def update(

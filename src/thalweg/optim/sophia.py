@@ -12,11 +12,11 @@ from thalweg.errors import InvalidArgument
 from thalweg.objective import AbstractObjective, Objective
 from thalweg.objective.batch_loss import LossFunction, ModelBatchLoss, ModelOutputs
 from thalweg.objective.batches import Batch
-from thalweg.optim import hyperparameters as check
 from thalweg.optim.curvature_source import CurvatureSource
-from thalweg.optim.gradients import finite, may_step
-from thalweg.optim.optimizer import Closure, Options, Params, RuleOptimizer
-from thalweg.optim.rule import Group, Rule, Scalar, rate
+from thalweg.optim.driver import hyperparameters as check
+from thalweg.optim.driver.gradients import finite, may_step
+from thalweg.optim.driver.optimizer import Closure, Options, Params, RuleOptimizer
+from thalweg.optim.driver.rule import Group, Rule, Scalar, rate
 from thalweg.optim.sophia_estimates import (
     bartlett,
     generator,

@@ -97,5 +97,5 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 def _drivers() -> str:
     """Digest of the files whose code is compiled around a rule."""
     folder = Path(__file__).parent
-    files = [folder / "rule.py", folder / "flat.py", folder / "batched.py", folder / "descent.py"]
+    files = [folder / "rule.py", folder / "flat.py", folder / "batched.py", folder.parent / "descent.py"]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

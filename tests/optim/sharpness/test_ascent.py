@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from thalweg.optim.ascent import (
+from thalweg.optim.sharpness.ascent import (
     asam_ascent,
     asam_ascent_columns,
     sam_ascent,

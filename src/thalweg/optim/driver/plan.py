@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from thalweg.errors import ShapeMismatch
-from thalweg.optim.packed import Packed
-from thalweg.optim.rule import Rule, State
+from thalweg.optim.driver.packed import Packed
+from thalweg.optim.driver.rule import Rule, State
 
 PACK_BELOW = 65_536
 """Parameters with fewer elements are updated together."""

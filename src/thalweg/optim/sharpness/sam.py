@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from thalweg.optim.ascent import sam_point
-from thalweg.optim.sharpness_aware import Group, SharpnessAware
+from thalweg.optim.sharpness.ascent import sam_point
+from thalweg.optim.sharpness.sharpness_aware import Group, SharpnessAware
 
 
 class SAM(SharpnessAware):

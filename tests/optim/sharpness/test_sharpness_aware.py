@@ -11,9 +11,9 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, StepLR
 
 from thalweg.errors import InvalidArgument
-from thalweg.optim.asam import ASAM
-from thalweg.optim.gsam import GSAM
-from thalweg.optim.sam import SAM
+from thalweg.optim.sharpness.asam import ASAM
+from thalweg.optim.sharpness.gsam import GSAM
+from thalweg.optim.sharpness.sam import SAM
 
 WRAPPERS = [SAM, ASAM, GSAM]
 

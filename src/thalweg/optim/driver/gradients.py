@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thalweg.errors import InvalidArgument, NonfiniteGradient
-from thalweg.optim.rule import Group, Rule, State
+from thalweg.optim.driver.rule import Group, Rule, State
 
 Nonfinite: TypeAlias = Literal["pass", "skip", "raise"]
 

@@ -13,8 +13,8 @@ from torch.utils._pytree import tree_map
 
 from thalweg.errors import InvalidArgument, ShapeMismatch
 from thalweg.objective.batches import Batch, batch_size, plain
-from thalweg.optim.ascent import sam_point
-from thalweg.optim.sharpness_aware import Found, Group, SharpnessAware, check_not_negative
+from thalweg.optim.sharpness.ascent import sam_point
+from thalweg.optim.sharpness.sharpness_aware import Found, Group, SharpnessAware, check_not_negative
 
 
 class EfficientSAM(SharpnessAware):

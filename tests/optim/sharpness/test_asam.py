@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from thalweg.errors import InvalidArgument
-from thalweg.optim.asam import ASAM
-from thalweg.optim.sam import SAM
+from thalweg.optim.sharpness.asam import ASAM
+from thalweg.optim.sharpness.sam import SAM
 
 
 def network(factor=1.0):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from thalweg.errors import InvalidArgument, ShapeMismatch
-from thalweg.optim.efficient_sam import EfficientSAM
-from thalweg.optim.sam import SAM
+from thalweg.optim.sharpness.efficient_sam import EfficientSAM
+from thalweg.optim.sharpness.sam import SAM
 
 
 def network(*layers):

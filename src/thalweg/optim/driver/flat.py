@@ -8,9 +8,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from thalweg.optim.code import code_of
-from thalweg.optim.kernel import Kernel, kernel
-from thalweg.optim.rule import Rule, State
+from thalweg.optim.driver.code import code_of
+from thalweg.optim.driver.kernel import Kernel, kernel
+from thalweg.optim.driver.rule import Rule, State
 
 Advance: TypeAlias = Callable[[Tensor, Tensor, State], object]
 """Updates a flat point and its state in place from the gradient: (point, gradient, state)."""

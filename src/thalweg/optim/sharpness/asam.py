@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from thalweg.optim.ascent import asam_point, sam_point, scaled
-from thalweg.optim.sharpness_aware import Group, SharpnessAware, check_not_negative
+from thalweg.optim.sharpness.ascent import asam_point, sam_point, scaled
+from thalweg.optim.sharpness.sharpness_aware import Group, SharpnessAware, check_not_negative
 
 
 class ASAM(SharpnessAware):

@@ -7,9 +7,9 @@ from torch import nn
 
 from thalweg import surfaces
 from thalweg.errors import InvalidArgument
-from thalweg.optim.asam import ASAM
-from thalweg.optim.gsam import GSAM
-from thalweg.optim.sam import SAM
+from thalweg.optim.sharpness.asam import ASAM
+from thalweg.optim.sharpness.gsam import GSAM
+from thalweg.optim.sharpness.sam import SAM
 
 START = (-1.2, 1.0)
 RHO = 0.05

@@ -9,8 +9,8 @@ from torch import nn
 from torch.optim.lr_scheduler import LinearLR
 
 from thalweg.errors import InvalidArgument
-from thalweg.optim.gsam import GSAM, orthogonal_part, scheduled_rho
-from thalweg.optim.sam import SAM
+from thalweg.optim.sharpness.gsam import GSAM, orthogonal_part, scheduled_rho
+from thalweg.optim.sharpness.sam import SAM
 
 SHAPES = [(3,), (2, 4), (1,)]
 

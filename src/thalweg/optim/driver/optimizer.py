@@ -15,17 +15,17 @@ from torch.optim.optimizer import (
 )
 
 from thalweg.errors import InvalidArgument, WrongMode
-from thalweg.optim.flat import Advance, by_blocks, in_place, rule_kernel
-from thalweg.optim.gradients import (
+from thalweg.optim.driver.flat import Advance, by_blocks, in_place, rule_kernel
+from thalweg.optim.driver.gradients import (
     Nonfinite,
     check_layouts,
     may_step,
     sparse_or_dense,
     update_entries,
 )
-from thalweg.optim.kernel import Kernel
-from thalweg.optim.plan import Part, Plan
-from thalweg.optim.rule import Rule
+from thalweg.optim.driver.kernel import Kernel
+from thalweg.optim.driver.plan import Part, Plan
+from thalweg.optim.driver.rule import Rule
 
 Params: TypeAlias = Iterable[Any]
 """Parameters, (name, parameter) pairs, or parameter groups, as torch's optimizers take them."""

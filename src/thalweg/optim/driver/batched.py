@@ -8,10 +8,10 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from thalweg.optim.code import code_of
-from thalweg.optim.flat import write
-from thalweg.optim.kernel import Kernel, kernel
-from thalweg.optim.rule import Group, Rule, Scalar, State
+from thalweg.optim.driver.code import code_of
+from thalweg.optim.driver.flat import write
+from thalweg.optim.driver.kernel import Kernel, kernel
+from thalweg.optim.driver.rule import Group, Rule, Scalar, State
 
 Field: TypeAlias = Callable[[Tensor], Tensor]
 """The gradient that a rule is given at points (n, ...), column by column, in their shape."""

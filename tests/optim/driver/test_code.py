@@ -7,7 +7,7 @@ import types
 import pytest
 import torch
 
-from thalweg.optim.code import code_of
+from thalweg.optim.driver.code import code_of
 
 PLAIN = """
 import math

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from thalweg.errors import InvalidArgument
-from thalweg.optim.ascent import accumulator, precise, sam_point, total_norm
-from thalweg.optim.sharpness_aware import Found, Group, SharpnessAware, check_not_negative
+from thalweg.optim.sharpness.ascent import accumulator, precise, sam_point, total_norm
+from thalweg.optim.sharpness.sharpness_aware import Found, Group, SharpnessAware, check_not_negative
 
 
 def orthogonal_part(gradients: Sequence[Tensor], perturbed: Sequence[Tensor]) -> list[Tensor]:

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from thalweg.errors import InvalidArgument
 from thalweg.objective.preserved import batchnorms
-from thalweg.optim.ascent import total_norm
+from thalweg.optim.sharpness.ascent import total_norm
 
 Group: TypeAlias = dict[str, Any]
 Found: TypeAlias = list[tuple[Group, Tensor, Tensor]]

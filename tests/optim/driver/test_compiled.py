@@ -17,7 +17,7 @@ import torch
 from tests.optim.training import build, update_alone
 from torch import Tensor
 
-from thalweg.optim import kernel as kernels
+from thalweg.optim.driver import kernel as kernels
 
 # (rule, options, dtype) of the kernels.
 ADAMW: tuple[str, dict[str, Any], torch.dtype] = ("adamw", {"weight_decay": 0.1}, torch.float32)

@@ -1,0 +1,1 @@
+"""What runs update rules: on models as torch optimizers, on surfaces for many points at once."""
