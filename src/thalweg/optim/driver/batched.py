@@ -130,7 +130,7 @@ class Batched:
             row, self.memories[place] = self.rule.step_scalars(self.steps, group, self.memories[place])
             rows.append((*row, self.bound, float(self.steps)))
         if self._kernels is None:
-            self._gradient = self._field(self._point)
+            self._gradient.copy_(self._field(self._point))
         else:
             self._kernels[0]([self._point, self._gradient])
         if self.noise > 0:
