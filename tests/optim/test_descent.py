@@ -59,6 +59,16 @@ def test_maximize_climbs():
     assert float(found.loss[0, -1]) > -1e-3
 
 
+def test_what_is_no_objective_is_refused():
+    with pytest.raises(InvalidArgument, match="objective must be a surface such as"):
+        tw.optim.descend("rosenbrock", "adam")
+
+
+def test_prints_in_one_line():
+    found = tw.optim.descend(tw.surfaces.himmelblau(), "sgd", [3.0, 2.0], steps=3, lr=0.01)
+    assert repr(found) == "Descent(sgd, lr=0.01, path (1, 4, 2), 1 converged to minimum (3, 2))"
+
+
 def test_shapes():
     surface = tw.surfaces.himmelblau()
     one = tw.optim.descend(surface, "adam", [0.0, 1.0], steps=7, lr=0.1)

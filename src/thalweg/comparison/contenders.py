@@ -96,9 +96,9 @@ def contenders(written: str | Sequence[str]) -> list[Contender]:
         parsed = None
     if not isinstance(parsed, ast.Tuple):
         raise InvalidArgument(f"optimizers must be names such as adamw or sam(momentum), got {text!r}")
-    if len(parsed.elts) < 2:
-        raise InvalidArgument(f"optimizers must name at least two to be compared, got {text!r}")
     found = [_contender(element) for element in parsed.elts]
+    if len(found) < 2:
+        raise InvalidArgument(f"optimizers must name at least two to be compared, got {text!r}")
     for i, contender in enumerate(found):
         if contender in found[:i]:
             raise InvalidArgument(f"optimizers must differ from each other, {contender.name} comes twice")

@@ -19,7 +19,7 @@ UNSETTLED = -1
 DIVERGED = -2
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Basins:
     """Which point each start of a grid leads to.
 
@@ -37,6 +37,10 @@ class Basins:
     optimizer: str
     lr: float
     steps: int
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{share:.1%} {name}" for name, share in self.shares().items())
+        return f"Basins({self.surface}, {self.optimizer}, lr={self.lr}, {self.steps} steps: {parts})"
 
     def shares(self) -> dict[str, float]:
         """The part of the box that leads to each target, and the unsettled and diverged parts, largest first."""
@@ -74,7 +78,9 @@ def basins(
     Raises InvalidArgument for a surface that has not two coordinates, or a resolution below 2.
     """
     if not isinstance(surface, Surface) or surface.size != 2:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidArgument(f"surface must be one of two coordinates, got {surface!r}")
+        raise InvalidArgument(
+            f"surface must be one of two coordinates such as tw.surfaces.get('himmelblau'), got {surface!r}"
+        )
     if resolution < 2:
         raise InvalidArgument(f"resolution must be at least 2, got {resolution}")
     if lr is not None and not isinstance(lr, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]

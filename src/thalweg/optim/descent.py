@@ -34,7 +34,7 @@ MOST_BYTES = 4 * 2**30
 """Largest path that is kept."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Descent:
     """What `descend` found.
 
@@ -51,6 +51,10 @@ class Descent:
     outcome: Outcomes
     optimizer: str
     lr: float | tuple[float, ...]
+
+    def __repr__(self) -> str:
+        shape = tuple(self.path.shape)
+        return f"Descent({self.optimizer}, lr={self.lr}, path {shape}, {self.outcome})"
 
     @property
     def last(self) -> Tensor:
@@ -98,6 +102,10 @@ def descend(
     Raises InvalidArgument for arguments out of range, rules that need whole matrices or curvature,
     and paths too large to keep; ShapeMismatch for starts of another dimension; UnknownName for unknown rules.
     """
+    if not isinstance(objective, AbstractObjective):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidArgument(
+            f"objective must be a surface such as tw.surfaces.get('rosenbrock') or an Objective, got {objective!r}"
+        )
     points = _starts(objective, start)
     if not isinstance(steps, int) or steps < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidArgument(f"steps must be an integer of at least 0, got {steps}")

@@ -57,6 +57,9 @@ def descents(
     mark(ax, [part for bundle in tracks.values() for part in bundle], wells)
     ax.set_xlim(x[0], x[-1])
     ax.set_ylim(y[0], y[-1])
+    if 1 / 3 < np.ptp(y) / np.ptp(x) < 3:
+        # A round bowl is to look round.
+        ax.set_aspect("equal", adjustable="box")
     ax.locator_params(nbins=7)
     ax.set_xlabel(wrapped(labels[0], 42))
     ax.set_ylabel(wrapped(labels[1]))
