@@ -282,6 +282,14 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def _update(self, group: dict[str, Any], part: Part, scalars: tuple[float, ...]) -> None:
         """One step of the parameters of a group that have come to the same step."""
+        made: dict[tuple[torch.dtype, torch.device], Advance] = {}
+
+        def advance(like: Tensor) -> Advance:
+            kind = (like.dtype, like.device)
+            if kind not in made:
+                made[kind] = self._advance(group, like, part, scalars)
+            return made[kind]
+
         for p in part.large:
             g = cast(Tensor, p.grad)
             state = part.state_of(self.state[p])
@@ -290,13 +298,12 @@ class RuleOptimizer(torch.optim.Optimizer):
             if g.layout != torch.strided:
                 update_entries(self.rule, p, g, state, scalars, group["maximize"])
             else:
-                point, g, *state = (_local(tensor) for tensor in (p.detach(), g.to(p.dtype), *state))
-                in_place(cast(Tensor, point), cast(Tensor, g), state, self._advance(group, p, part, scalars))
+                point, g = p.detach(), g.to(p.dtype)
+                if hasattr(p, "to_local"):
+                    point, g, *state = (_local(tensor) for tensor in (point, g, *state))
+                in_place(cast(Tensor, point), cast(Tensor, g), state, advance(p))
         for pack in part.packs:
-            pack.step(
-                [cast(Tensor, p.grad) for p in pack.params],
-                self._advance(group, pack.params[0], part, scalars),
-            )
+            pack.step([cast(Tensor, p.grad) for p in pack.params], advance(pack.params[0]))
 
     def _advance(
         self, group: dict[str, Any], like: Tensor, part: Part, scalars: tuple[float, ...]
