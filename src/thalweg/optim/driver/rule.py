@@ -39,7 +39,7 @@ class Rule:
     keeps: which of `state` a group needs; all by default.
     idle_at_zero: whether a zero gradient leaves θ and state as they are, so that a sparse gradient needs
         only its own entries updated.
-    equation: the update in LaTeX; source: the paper; descends_from: the rule it changes, and how.
+    takes_sparse: whether sparse gradients are taken at all, as torch does.
     """
 
     name: str
