@@ -1,12 +1,14 @@
 """Measuring curvature: operators known by their products, and what can be read off them."""
 
-from thalweg.curvature.classification import Classification, classify
-from thalweg.curvature.eigenpairs import Eigenpairs, eigenpairs
-from thalweg.curvature.operator import SymmetricOperator, ggn, hessian
-from thalweg.curvature.sharpness import Sharpness, sharpness
-from thalweg.curvature.spectral_density import SpectralDensity, Statistic, spectral_density
+from thalweg.curvature.critical.classification import Classification, classify
+from thalweg.curvature.estimators.trace import Trace, trace
+from thalweg.curvature.flatness.sharpness import Sharpness, sharpness
+from thalweg.curvature.matrices.gauss_newton import ggn
+from thalweg.curvature.matrices.hessian import hessian
+from thalweg.curvature.operator import SymmetricOperator
+from thalweg.curvature.spectrum.eigenpairs import Eigenpairs, eigenpairs
+from thalweg.curvature.spectrum.spectral_density import SpectralDensity, Statistic, spectral_density
 from thalweg.curvature.stability import StableRate, largest_stable_rate, stable_rate
-from thalweg.curvature.trace import Trace, trace
 
 __all__ = [
     "Classification",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from thalweg.errors import InvalidArgument, NotDifferentiable, ShapeMismatch
-from thalweg.objective import AbstractObjective, Here
+from thalweg.objective import Here
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -118,23 +118,3 @@ class SymmetricOperator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def hessian(obj: AbstractObjective, theta: Tensor | None = None) -> SymmetricOperator:
-    """The Hessian of `obj` at θ (n,), the objective's own point when None."""
-    here = obj.at(theta)
-    return SymmetricOperator(
-        here.hvp, obj.size, dtype=obj.dtype, device=obj.device, name="Hessian", here=here
-    )
-
-
-def ggn(obj: AbstractObjective, theta: Tensor | None = None) -> SymmetricOperator:
-    """The generalized Gauss-Newton matrix of `obj` at θ: JᵀHₗJ with Hₗ the loss's Hessian in the output.
-
-    It is positive semi-definite for a convex loss, and equals the Hessian where the model is linear in θ
-    (Schraudolph 2002).
-    """
-    here = obj.at(theta)
-    return SymmetricOperator(
-        here.ggnvp, obj.size, dtype=obj.dtype, device=obj.device, name="Gauss-Newton matrix", here=here
-    )

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from thalweg.curvature.eigenpairs import eigenpairs
-from thalweg.curvature.operator import hessian
+from thalweg.curvature.matrices.hessian import hessian
+from thalweg.curvature.spectrum.eigenpairs import eigenpairs
 from thalweg.errors import InvalidArgument
 from thalweg.objective import AbstractObjective
 

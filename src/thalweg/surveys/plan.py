@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from thalweg.curvature.classification import DENSE_UP_TO
+from thalweg.curvature.critical.classification import DENSE_UP_TO
 from thalweg.objective import Objective
 from thalweg.surfaces import Surface
 from thalweg.surveys.minibatches import batches_per_epoch

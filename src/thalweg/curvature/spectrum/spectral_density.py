@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from thalweg.curvature.krylov import lanczos
 from thalweg.curvature.operator import SymmetricOperator
 from thalweg.curvature.random_vectors import generator, random_vectors
+from thalweg.curvature.spectrum.krylov import lanczos
 from thalweg.errors import InvalidArgument
 
 REORTHOGONALIZE_WITHIN = 2**30

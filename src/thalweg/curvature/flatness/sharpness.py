@@ -9,10 +9,10 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from thalweg.curvature.eigenpairs import eigenpairs
-from thalweg.curvature.operator import hessian
+from thalweg.curvature.estimators.trace import trace
+from thalweg.curvature.matrices.hessian import hessian
 from thalweg.curvature.random_vectors import generator, random_vectors
-from thalweg.curvature.trace import trace
+from thalweg.curvature.spectrum.eigenpairs import eigenpairs
 from thalweg.errors import InvalidArgument
 from thalweg.objective import AbstractObjective
 

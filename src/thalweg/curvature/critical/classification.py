@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from thalweg.curvature.eigenpairs import Eigenpairs, eigenpairs
-from thalweg.curvature.operator import hessian
+from thalweg.curvature.matrices.hessian import hessian
+from thalweg.curvature.spectrum.eigenpairs import Eigenpairs, eigenpairs
 from thalweg.errors import InvalidArgument
 from thalweg.numbers import number
 from thalweg.objective import AbstractObjective

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from thalweg.curvature.basis import Basis
 from thalweg.curvature.operator import SymmetricOperator
+from thalweg.curvature.spectrum.basis import Basis
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Literal, TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from thalweg.curvature.basis import Basis, rotate
 from thalweg.curvature.operator import SymmetricOperator
 from thalweg.curvature.random_vectors import generator, random_vectors
+from thalweg.curvature.spectrum.basis import Basis, rotate
 from thalweg.errors import InvalidArgument, ShapeMismatch
 
 Which: TypeAlias = Literal["largest", "smallest", "both"]

@@ -1,0 +1,1 @@
+"""Critical points: found, and told apart by their Hessians."""

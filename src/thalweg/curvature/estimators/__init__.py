@@ -1,0 +1,1 @@
+"""Numbers of a matrix that random vectors estimate, each with its error."""

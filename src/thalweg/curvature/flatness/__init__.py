@@ -1,0 +1,1 @@
+"""How flat a minimum is, by measures that do not agree."""

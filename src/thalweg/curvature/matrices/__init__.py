@@ -1,0 +1,1 @@
+"""The curvature matrices of an objective."""

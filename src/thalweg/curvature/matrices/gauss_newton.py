@@ -1,0 +1,20 @@
+"""The generalized Gauss-Newton matrix of an objective at a point."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from thalweg.curvature.operator import SymmetricOperator
+from thalweg.objective import AbstractObjective
+
+
+def ggn(obj: AbstractObjective, theta: Tensor | None = None) -> SymmetricOperator:
+    """The generalized Gauss-Newton matrix of `obj` at θ: JᵀHₗJ with Hₗ the loss's Hessian in the output.
+
+    It is positive semi-definite for a convex loss, and equals the Hessian where the model is linear in θ
+    (Schraudolph 2002).
+    """
+    here = obj.at(theta)
+    return SymmetricOperator(
+        here.ggnvp, obj.size, dtype=obj.dtype, device=obj.device, name="Gauss-Newton matrix", here=here
+    )

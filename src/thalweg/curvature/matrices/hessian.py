@@ -1,0 +1,16 @@
+"""The Hessian of an objective at a point."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from thalweg.curvature.operator import SymmetricOperator
+from thalweg.objective import AbstractObjective
+
+
+def hessian(obj: AbstractObjective, theta: Tensor | None = None) -> SymmetricOperator:
+    """The Hessian of `obj` at θ (n,), the objective's own point when None."""
+    here = obj.at(theta)
+    return SymmetricOperator(
+        here.hvp, obj.size, dtype=obj.dtype, device=obj.device, name="Hessian", here=here
+    )

@@ -1,0 +1,1 @@
+"""Eigenvalues: extreme pairs, and the density of all."""
