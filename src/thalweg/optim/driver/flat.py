@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -33,6 +33,32 @@ def in_place(p: Tensor, g: Tensor, state: State, advance: Advance) -> None:
         if tensor is not None and written is not None and written.data_ptr() != tensor.data_ptr():
             # It has gaps, or lies otherwise than p: reshape made a copy.
             tensor.permute(order).copy_(written.view([p.shape[axis] for axis in order]))
+
+
+class Large:
+    """A parameter that is stepped by itself, with its state; the flat views of both are taken once."""
+
+    def __init__(self, p: Tensor, state: State) -> None:
+        self.p, self.state = p, state
+        plain = not hasattr(p, "to_local") and all(t is None or t.is_contiguous() for t in (p, *state))
+        self._flat = p.detach().view(-1) if plain else None
+        self._flat_state = [None if s is None else s.view(-1) for s in state] if plain else []
+
+    def step(self, g: Tensor, advance: Advance) -> None:
+        """Apply `advance` to the parameter and its state, for a strided gradient of any type and order in memory."""
+        if self._flat is not None and g.dtype is self._flat.dtype and g.is_contiguous():
+            advance(self._flat, g.view(-1), self._flat_state)
+            return
+        tensors = [self.p.detach(), g.to(self.p.dtype), *self.state]
+        if hasattr(self.p, "to_local"):
+            tensors = [_local(tensor) for tensor in tensors]
+        point, g, *state = cast(list[Tensor], tensors)
+        in_place(point, g, state, advance)
+
+
+def _local(tensor: Any) -> Tensor | None:
+    """This process's shard of a tensor that is sharded, any other tensor as it is."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def by_blocks(

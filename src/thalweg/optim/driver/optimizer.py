@@ -15,7 +15,7 @@ from torch.optim.optimizer import (
 )
 
 from thalweg.errors import InvalidArgument, WrongMode
-from thalweg.optim.driver.flat import Advance, by_blocks, in_place, rule_kernel
+from thalweg.optim.driver.flat import Advance, by_blocks, rule_kernel
 from thalweg.optim.driver.gradients import (
     Nonfinite,
     check_layouts,
@@ -265,17 +265,16 @@ class RuleOptimizer(torch.optim.Optimizer):
         if not params:
             return
         rule, kept = self.rule, self.rule.kept(group)
-        signature = (kept, *[(id(p), p.dtype, p.device, cast(Tensor, p.grad).layout) for p in params])
         plan = self._plans.get(place)
-        if plan is None or plan.signature != signature or not plan.current(self.state):
-            plan = self._plans[place] = Plan(signature, rule, group, params, kept, self.state)
+        if plan is None or not plan.serves(params, kept, self.state):
+            plan = self._plans[place] = Plan(rule, group, params, kept, self.state)
         after = memory = group.get("memory", {})
         for part in plan.parts:
             # Parameters that waited lie where the mixing of their last step put them.
             before = memory if part.mixing is None else {**memory, "mixing": part.mixing}
             scalars, after = rule.step_scalars(part.steps + 1, group, before)
             self._update(group, part, scalars)
-            part.count(self.state, after.get("mixing"))
+            part.count(after.get("mixing"))
         if rule.memory:
             group["memory"] = after
         torch.autograd.graph.increment_version(params)
@@ -290,18 +289,14 @@ class RuleOptimizer(torch.optim.Optimizer):
                 made[kind] = self._advance(group, like, part, scalars)
             return made[kind]
 
-        for p in part.large:
-            g = cast(Tensor, p.grad)
-            state = part.state_of(self.state[p])
+        for large in part.large:
+            p, g = large.p, cast(Tensor, large.p.grad)
             if g.layout != torch.strided:
                 g = sparse_or_dense(g, self.rule, group, type(self).__name__)
             if g.layout != torch.strided:
-                update_entries(self.rule, p, g, state, scalars, group["maximize"])
+                update_entries(self.rule, p, g, large.state, scalars, group["maximize"])
             else:
-                point, g = p.detach(), g.to(p.dtype)
-                if hasattr(p, "to_local"):
-                    point, g, *state = (_local(tensor) for tensor in (point, g, *state))
-                in_place(cast(Tensor, point), cast(Tensor, g), state, advance(p))
+                large.step(g, advance(p))
         for pack in part.packs:
             pack.step([cast(Tensor, p.grad) for p in pack.params], advance(pack.params[0]))
 
@@ -328,11 +323,6 @@ class RuleOptimizer(torch.optim.Optimizer):
         if self._size is None:
             self._size = sum(p.numel() for group in self.param_groups for p in group["params"])
         return self._size >= COMPILE_FROM
-
-
-def _local(tensor: Any) -> Tensor | None:
-    """This process's shard of a tensor that is sharded, any other tensor as it is."""
-    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def _written(name: str, value: Any) -> Any:
