@@ -1,44 +1,62 @@
-"""P1: a Hessian-vector product over a data set, in gradients, over 20 vectors at one point."""
+"""P1: a Hessian-vector product over a data set, in gradients and against the peers, over 20 vectors at one point."""
 
 import statistics
 import time
+from collections.abc import Callable, Iterator
 
 import torch
-import torch.nn.functional as F
-from torch import nn
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-import thalweg as tw
+from benchmarks.curvature_models import Subject, subjects
+from benchmarks.curvature_peers import peers
 from benchmarks.row import Row
 
+VECTORS = 20
 
-def ratio(objective: tw.Objective, vectors: int = 20) -> float:
-    """Time of a product, the graph's set-up spread over `vectors`, over that of a gradient taken in turns with it."""
-    theta = objective.point
-    v = torch.randn(objective.size)
-    objective.gradient(theta)
-    gradients, products = [], []
-    for _ in range(3):
+
+def seconds_each(linearize: Callable[[], Callable[[Tensor], object]], v: Tensor, vectors: int) -> float:
+    """Time of one of several products at a point, what is done once there spread over them."""
+    begun = time.perf_counter()
+    product = linearize()
+    for _ in range(vectors):
+        product(v)
+    return (time.perf_counter() - begun) / vectors
+
+
+def measure_one(subject: Subject) -> Iterator[Row]:
+    """A product's time, a gradient's and the peers' products' taken in turns."""
+    objective = subject.objective
+    theta, v = objective.point, torch.randn(objective.size)
+    others = list(peers(subject.model, subject.data))
+    expected = objective.hvp(v)
+    for other in others:
+        error = float((other.linearize()(v) - expected).norm() / expected.norm())
+        if error > 1e-3:
+            raise RuntimeError(f"{other.name}'s product differs by {error:.1e}: it is not the same Hessian")
+    gradients: list[float] = []
+    ours: list[float] = []
+    theirs: dict[str, list[float]] = {other.name: [] for other in others}
+    for _ in range(5):
         begun = time.perf_counter()
         objective.gradient(theta)
         gradients.append(time.perf_counter() - begun)
         with objective.at(theta) as here:
-            begun = time.perf_counter()
-            for _ in range(vectors):
-                here.hvp(v)
-            products.append((time.perf_counter() - begun) / vectors)
-    return statistics.median(products) / statistics.median(gradients)
+            ours.append(seconds_each(lambda: here.hvp, v, VECTORS))
+        for other in others:
+            theirs[other.name].append(seconds_each(other.linearize, v, VECTORS))
+    gradient, product = statistics.median(gradients), statistics.median(ours)
+    yield Row("P1", f"Hessian product in gradients, {subject.name}", product / gradient, subject.budget)
+    times = {name: statistics.median(found) / product for name, found in theirs.items()}
+    for name, ratio in times.items():
+        yield Row("P1", f"the same, {name}'s in times Thalweg's", ratio, None)
+    if times:
+        fastest = min(times.values())
+        yield Row("P1", "the same, Thalweg's in times the fastest peer's", 1 / fastest, 1 / subject.faster)
 
 
-def measure() -> list[Row]:
-    torch.manual_seed(0)
-    mlp = nn.Sequential(nn.Linear(64, 256), nn.Tanh(), nn.Linear(256, 256), nn.Tanh(), nn.Linear(256, 10))
-    small = tw.Objective(mlp, F.cross_entropy, (torch.randn(512, 64), torch.randint(0, 10, (512,))))
-    images = torch.randn(128, 3, 32, 32), torch.randint(0, 10, (128,))
-    resnet = tw.Objective(tw.problems.ResNet(14), F.cross_entropy, images)
-    text = "".join(chr(97 + int(c)) for c in torch.randint(0, 26, (1100,)))
-    gpt = tw.problems.get("character_gpt", text=text, layers=4, width=128, heads=4, context=64)
-    return [
-        Row("P1", "Hessian product in gradients, MLP 64-256-256-10, 512 samples", ratio(small), 1.9),
-        Row("P1", "the same, ResNet-14, 128 images", ratio(resnet), 2.3),
-        Row("P1", "the same, GPT of 4 layers, width 128, context 64", ratio(gpt.train_objective()), 2.15),
-    ]
+def measure() -> Iterator[Row]:
+    # The scaled-dot-product attention that the peers' products can differentiate.
+    with sdpa_kernel(SDPBackend.MATH):
+        for subject in subjects():
+            yield from measure_one(subject)

@@ -3,6 +3,7 @@
 import sys
 
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 import thalweg as tw
 
@@ -15,7 +16,7 @@ def draw(run_folder: str, out: str) -> None:
         loss = tw.store.dataset(run, "trajectory")["loss"].to_numpy()
     alpha, beta = described["axes"]["alpha"], described["axes"]["beta"]
     path = {"path": described["path"], "path_values": described["path_loss"]}
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
+    figure = Figure(figsize=(13, 4.2), layout=ConstrainedLayoutEngine(w_pad=0.1))
     with tw.plots.paper():
         tw.plots.surface(alpha, beta, loss, figure.add_subplot(131, projection="3d"), **path)
         tw.plots.contours(alpha, beta, loss, figure.add_subplot(132), **path)

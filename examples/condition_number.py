@@ -69,11 +69,18 @@ def main(out: str = "runs/condition_number.png") -> None:
             print(f"{name:<18}{schedule:<10}" + "".join(f"{cell:>18}" for cell in told))
 
     with tw.plots.paper():
-        figure = Figure(figsize=(13, 6.4), layout="constrained")
-        axes = figure.subplots(2, len(CONDITION_NUMBERS))
+        figure = Figure(figsize=(13, 7), layout="constrained")
+        axes = figure.subplots(2, len(CONDITION_NUMBERS), sharey="row")
         for kappa, (above, below) in zip(CONDITION_NUMBERS, axes.T, strict=True):
             draw(tw.surfaces.quadratic(condition_number=kappa, rotation=ROTATION), kappa, best, above, below)
+        for ax in axes[:, 1:].flat:
+            ax.set_ylabel("")
+        # One range for all, so that slopes can be compared.
+        axes[1, 0].set_ylim(1e-10, 3e3)
         figure.legend(*above.get_legend_handles_labels(), loc="outside lower center", ncols=6)
+        figure.suptitle(
+            "Each optimizer at its best constant rate: a narrower valley slows gradient descent first"
+        )
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=130)
     print(f"\nFigure: {out}")
@@ -88,7 +95,7 @@ def draw(bowl, kappa, best, above, below) -> None:
     x = torch.linspace(-2, 2, 161, dtype=torch.float64)
     loss = bowl.losses(torch.cartesian_prod(x, x)).view(len(x), len(x))
     paths = {name: run.path for name, run in runs.items()}
-    tw.plots.descents(x, x, loss, paths, above, minima=[[0, 0]], legend=False)
+    tw.plots.descents(x, x, loss, paths, above, minima=[[0, 0]], legend=False, colorbar=False)
     tw.plots.descent_losses({name: run.loss for name, run in runs.items()}, below, lowest=0.0, legend=False)
     above.set_title(f"κ = {kappa}")
 

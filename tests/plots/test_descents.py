@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,43 @@ def test_several_starts_share_colour_and_entry() -> None:
     assert legend(descents(X, Y, BOWL, {"sgd": SHORT}, legend=False)) == []
 
 
+def test_of_paths_that_coincide_each_is_seen() -> None:
+    straight = [[-1.5, 0.8], [0.0, 0.0]]
+    beyond = [[-1.5, 0.8], [0.75, -0.4], [0.0, 0.0]]
+    ax = descents(X, Y, BOWL, {"gradient_descent": straight, "momentum": beyond, "adam": SHORT})
+    drawn = {line.get_label(): line for line in ax.lines}
+    short, long = drawn["gradient_descent"], drawn["momentum"]
+    assert short.get_zorder() > long.get_zorder()
+    assert short.get_linewidth() + 0.5 < long.get_linewidth()
+    # Ends at one place are rings, the larger ones below.
+    ends = [line for line in ax.lines if line.get_marker() == "o" and line.get_linestyle() == "None"]
+    ends = sorted((line for line in ends if len(line.get_xdata())), key=lambda line: line.get_markersize())
+    assert len({line.get_markerfacecolor() for line in ends}) == 3
+    assert all(big.get_markersize() > small.get_markersize() + 2 for small, big in pairwise(ends))
+    assert all(big.get_zorder() < small.get_zorder() for small, big in pairwise(ends))
+
+
+def test_ends_at_places_of_their_own_are_of_one_size_and_those_of_one_colour_no_rings() -> None:
+    other = [[1.5, 0.8], [1.0, 0.0]]
+    ax = descents(X, Y, BOWL, {"sgd": [SHORT, SHORT], "adam": other})
+    ends = [line for line in ax.lines if line.get_marker() == "o" and line.get_linestyle() == "None"]
+    assert len({line.get_markersize() for line in ends if len(line.get_xdata())}) == 1
+
+
+@pytest.mark.parametrize("colorbar", [True, False])
+def test_a_colour_bar_is_as_high_as_its_map(colorbar: bool) -> None:
+    figure = Figure(figsize=(4, 8), layout="constrained")
+    ax = descents(X, Y, BOWL, {"sgd": SHORT}, figure.add_subplot(), colorbar=colorbar)
+    figure.draw_without_rendering()
+    bars = [child for child in [*ax.child_axes, *figure.axes] if child.get_ylabel().startswith("loss")]
+    assert len(bars) == colorbar
+    for bar in bars:
+        assert bar.get_window_extent().height == pytest.approx(ax.get_window_extent().height, rel=1e-6)
+        box, edge = bar.get_tightbbox(), figure.bbox
+        assert box is not None
+        assert box.x1 <= edge.x1
+
+
 def test_a_path_without_end_needs_no_key_for_ends() -> None:
     ax = descents(X, Y, BOWL, {"sgd": [*SHORT, [math.nan, 0.0]]})
     assert legend(ax) == ["sgd", "start", "leaves the picture"]
@@ -86,13 +124,33 @@ def test_wrong_shapes_of_a_map() -> None:
 def test_losses_above_the_lowest_on_a_logarithmic_axis() -> None:
     ax = descent_losses({"a": [3.0, 2.0, 1.0], "b": [[3.0, 1.5, math.inf], [3.0, 1.1, 1.01]]}, lowest=1.0)
     assert ax.get_yscale() == "log"
-    first, second, third = (np.asarray(line.get_ydata()) for line in ax.lines)
-    assert first == pytest.approx([2.0, 1.0, math.nan], nan_ok=True)
+    first, mark, second, third = (np.asarray(line.get_ydata()) for line in ax.lines)
+    # What has arrived lies below the axis, with a triangle where it leaves.
+    assert first[:2] == pytest.approx([2.0, 1.0])
+    assert 0 < first[2] < 1e-200
+    assert (ax.lines[1].get_marker(), ax.lines[1].get_xdata().tolist(), mark.tolist()) == ("v", [2], [0])
     assert second == pytest.approx([2.0, 0.5, math.nan], nan_ok=True)
     assert third == pytest.approx([2.0, 0.1, 0.01])
     assert legend(ax) == ["a", "b"]
-    assert ax.lines[1].get_color() == ax.lines[2].get_color() != ax.lines[0].get_color()
+    assert ax.lines[2].get_color() == ax.lines[3].get_color() != ax.lines[0].get_color()
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("step", "loss above the lowest")
+
+
+def test_a_loss_that_touches_the_lowest_and_goes_on_has_not_arrived() -> None:
+    ax = descent_losses({"a": [3.0, 0.0, 1.0], "b": [2.0, 1.0, 0.5], "c": [0.0, 0.0, 0.0]}, lowest=0.0)
+    triangles = [line for line in ax.lines if line.get_marker() == "v"]
+    assert [line.get_xdata().tolist() for line in triangles] == [[0]]
+    low, _ = ax.get_ylim()
+    assert 0.1 < low < 0.5
+    # Without a known lowest value, zero has no place on a logarithmic axis.
+    assert np.isnan(descent_losses({"a": [1.0, 0.0]}).lines[0].get_ydata()[1])
+
+
+def test_a_smooth_curve_is_drawn_over_one_that_jumps() -> None:
+    jumps = [1.0, 0.1] * 10
+    ax = descent_losses({"adam": np.linspace(1, 0.1, 20), "momentum": jumps})
+    smooth, jumping = ax.lines
+    assert smooth.get_zorder() > jumping.get_zorder()
 
 
 def test_what_diverges_leaves_the_axis() -> None:
@@ -173,8 +231,23 @@ def test_a_race_on_two_coordinates_has_a_map_and_losses() -> None:
     assert np.asarray(lines(ground, "adam")) == pytest.approx(runs["adam"].path.numpy())
     assert loss.lines[2].get_ydata() == pytest.approx(runs["adam"].loss[0].numpy())
     assert ground.get_xlim() == (-2, 2)
-    assert [line.get_color() for line in loss.lines] == list(COLORS.values())[:3]
+    assert loss.lines[2].get_color() == COLORS["green"]
+    assert len({line.get_color() for line in loss.lines}) == 3
     figure.draw_without_rendering()
+
+
+def test_a_race_in_a_small_part_of_the_domain_is_drawn_there() -> None:
+    surface = surfaces.beale()
+    run = descend(surface, "adam", [2.0, 0.0], steps=50, lr=0.1)
+    ax = race(surface, {"adam": run}).axes[0]
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    # The domain is a square of side 9.
+    assert right - left < 0.6 * 9
+    assert high - low == pytest.approx(right - left)
+    # All of the path and the minimum at (3, 0.5), not at the very edge.
+    places = np.vstack([run.path[0].numpy(), [[3.0, 0.5]]])
+    assert (places > [left, low]).all()
+    assert (places < [right, high]).all()
 
 
 def test_the_map_of_a_race_holds_all_starts() -> None:

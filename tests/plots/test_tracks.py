@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from thalweg.errors import InvalidArgument
-from thalweg.plots.style import COLORS
-from thalweg.plots.tracks import bundles, looks, track
+from thalweg.plots.tracks import Track, bundles, length, track
 
 BOX = np.array([[-1.0, 1.0], [-2.0, 2.0]])
 PATHS = arrays(np.float64, st.tuples(st.integers(1, 8), st.just(2)), elements=st.floats(allow_nan=True))
@@ -102,6 +101,8 @@ def test_wrong_paths(paths: dict[str, object], size: int | None, message: str) -
         bundles(paths, "paths", size)  # type: ignore[arg-type]
 
 
-def test_looks_differ_as_long_as_they_can() -> None:
-    assert len(set(looks(3 * len(COLORS)))) == 3 * len(COLORS)
-    assert looks(100)[0] == looks(1)[0]
+def test_the_length_of_a_path_counts_sides_of_the_box_and_what_is_within() -> None:
+    # Half of the width to the right; then as far as the frame, a quarter of the height.
+    path = Track(np.array([[-1.0, 1.0], [0.0, 1.0], [0.0, 50.0]]), False)
+    assert length(path, BOX) == pytest.approx(0.5 + 0.25)
+    assert length(Track(np.empty((0, 2)), False), BOX) == 0

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from thalweg.errors import InvalidArgument
 from thalweg.plots.arrays import Floats, vector
-from thalweg.plots.canvas import axes_for, literal
+from thalweg.plots.canvas import axes_for, legend_below, literal
 from thalweg.plots.end_labels import end_labels
-from thalweg.plots.style import COLORS
+from thalweg.plots.optimizer_looks import optimizer_looks
 from thalweg.plots.ticks import label_decades
-from thalweg.plots.tracks import looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from thalweg.comparison import Comparison
 
 _MARKERS = "osD^vPX"
+_TARGET = "#767676"
 
 
 def seed_curves(
@@ -32,16 +33,19 @@ def seed_curves(
     quantity: str = "loss",
     step: str = "gradient evaluations",
     goal: float | None = None,
+    rising: bool = False,
 ) -> Axes:
     """Draw a quantity over training, one curve per optimizer: the mean over its seeds in a band of all of them.
 
     Parameters
     ----------
     curves: by label, steps (m,) and values (s, m) of s seeds; NaN where a seed has diverged.
-    quantity, step: what the axes are. goal: a value to mark by a horizontal line.
+    quantity, step: what the axes are. goal: a value to mark by a horizontal line. rising: whether more is better, as
+        of accuracies: the axis is linear then and holds all values.
 
     Labels stand at the ends of their curves. The axis is logarithmic where positive values span a factor above 10; it
-    ends a little above the highest first value. Raises InvalidArgument for no curve, or for a wrong shape.
+    ends a little above the highest first value, so that what blows up leaves it.
+    Raises InvalidArgument for no curve, or for a wrong shape.
     """
     if not curves:
         raise InvalidArgument("curves must hold at least one optimizer")
@@ -50,7 +54,9 @@ def seed_curves(
     firsts: list[float] = []
     lows: list[float] = []
     last = 0.0
-    for (label, (steps, values)), (color, dashes) in zip(curves.items(), looks(len(curves)), strict=True):
+    for (label, (steps, values)), (color, dashes) in zip(
+        curves.items(), optimizer_looks(list(curves)), strict=True
+    ):
         where = vector(steps, f"steps of {label!r}")
         table = np.array(values, dtype=np.float64)
         if table.ndim != 2 or table.shape[1] != where.size or not table.size:
@@ -66,10 +72,10 @@ def seed_curves(
         firsts += known[:1].tolist()
         lows += table[np.isfinite(table)].tolist()
         last = max(last, float(where[-1]))
-    _scale(ax, np.array(lows), np.array(firsts))
+    _scale(ax, np.array(lows), np.array(firsts), rising)
     if goal is not None and np.isfinite(goal):
-        ax.plot([0, last], [goal, goal], color=COLORS["grey"], lw=0.7, ls=(0, (2, 2)))
-        ends["target"] = (goal, COLORS["grey"])
+        ax.plot([0, last], [goal, goal], color=_TARGET, lw=0.9, ls=(0, (2, 2)))
+        ends["target"] = (goal, _TARGET)
     ax.set_xlim(0, last)
     ax.set_xlabel(step)
     ax.set_ylabel(quantity)
@@ -85,6 +91,8 @@ def tuning_curves(
     chosen: Mapping[str, float] | None = None,
     quantity: str = "loss",
     ceiling: float | None = None,
+    rising: bool = False,
+    legend: bool = True,
 ) -> Axes:
     """Draw what each learning rate came to, one curve per optimizer, with the chosen rate ringed.
 
@@ -92,17 +100,22 @@ def tuning_curves(
     ----------
     trials: by label, rates (k,) and scores (k,) in any order, NaN for a trial that diverged: those are crosses at the
         top. chosen: the rate of each label. quantity: what the scores are. ceiling: scores above it are drawn there.
+        rising: whether more is better, for which the axis is linear. legend: whether to put one below.
 
     Raises InvalidArgument for no trials, or for a wrong shape.
     """
     if not any(np.size(rates) for rates, _ in trials.values()):
         raise InvalidArgument("trials must hold at least one rate")
+    from matplotlib.lines import Line2D
+
     ax = axes_for(ax)
     ax.set_xscale("log")
     every: list[float] = []
     lost: list[tuple[Floats, str]] = []
-    for number, ((label, (rates, scores)), (color, dashes)) in enumerate(
-        zip(trials.items(), looks(len(trials)), strict=True)
+    ringed = False
+    keys: list[Any] = []
+    for place, ((label, (rates, scores)), (color, dashes)) in enumerate(
+        zip(trials.items(), optimizer_looks(list(trials)), strict=True)
     ):
         where = vector(rates, f"rates of {label!r}")
         heights = vector(scores, f"scores of {label!r}", where.size)
@@ -110,8 +123,17 @@ def tuning_curves(
         where, heights = where[order], heights[order]
         finite = np.isfinite(heights)
         shown = heights if ceiling is None else np.minimum(heights, ceiling)
-        marker = _MARKERS[number % len(_MARKERS)]
-        ax.plot(where[finite], shown[finite], color=color, ls=dashes, marker=marker, ms=3.5, lw=1.0)
+        marker = _MARKERS[place % len(_MARKERS)]
+        # The first are the widest, so that of curves that coincide each is seen.
+        wide = 1.6 * (1 - place / len(trials))
+        line: dict[str, Any] = {
+            "color": color,
+            "ls": dashes,
+            "marker": marker,
+            "ms": 4 + wide,
+            "lw": 1.0 + wide,
+        }
+        keys += ax.plot(where[finite], shown[finite], label=literal(label), **line)
         every += shown[finite].tolist()
         if not finite.all():
             lost.append((where[~finite], color))
@@ -119,8 +141,9 @@ def tuning_curves(
         if rate is not None and finite.any():
             best = int(np.abs(np.log(where) - np.log(rate)).argmin())
             ax.plot(where[best], shown[best], marker="o", ms=9, mfc="none", mec=color, mew=1.3)
+            ringed = True
     values = np.array(every)
-    if values.size and values.min() > 0 and values.max() > 10 * values.min():
+    if not rising and values.size and values.min() > 0 and values.max() > 10 * values.min():
         ax.set_yscale("log")
         label_decades(ax.yaxis)
     for where, color in lost:
@@ -136,6 +159,13 @@ def tuning_curves(
     label_decades(ax.xaxis)
     ax.set_xlabel("learning rate η")
     ax.set_ylabel(quantity)
+    if legend:
+        blank: dict[str, Any] = {"ls": "", "mfc": "none", "mec": "black"}
+        if ringed:
+            keys.append(Line2D([], [], marker="o", ms=9, mew=1.3, label="chosen", **blank))
+        if lost:
+            keys.append(Line2D([], [], marker="x", ms=5, label="diverged", **blank))
+        legend_below(ax, keys, columns=_columns(list(trials)))
     return ax
 
 
@@ -146,20 +176,13 @@ def comparison(found: Comparison, title: str | None = None) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    tuned = any(entry.trials for entry in found.entries)
-    figure = Figure(figsize=(11.0 if tuned else 6.6, 4.4), layout="constrained")
-    axes: Sequence[Axes] = figure.subplots(1, 2 if tuned else 1, squeeze=False)[0]
     names = [entry.optimizer for entry in found.entries]
-    goal = found.goal_loss if found.metric.endswith("loss") else None
-    seed_curves(
-        {
-            entry.optimizer: (entry.curve.evaluations, entry.curve.values[found.metric])
-            for entry in found.entries
-        },
-        axes[0],
-        quantity=f"{found.metric}, mean and range of {len(found.seeds)} seeds",
-        goal=goal,
-    )
+    tuned = any(entry.trials for entry in found.entries)
+    legend = 0.22 * math.ceil((len(names) + 2) / _columns(names)) if tuned else 0.0
+    figure = Figure(figsize=(11.0 if tuned else 6.6, 4.4 + legend), layout="constrained")
+    axes: Sequence[Axes] = figure.subplots(1, 2 if tuned else 1, squeeze=False)[0]
+    rising = not found.metric.endswith("loss")
+    figure.suptitle(literal(found.problem if title is None else title))
     if tuned:
         scores = {
             entry.optimizer: ([rate for rate, _ in entry.trials], [score for _, score in entry.trials])
@@ -172,18 +195,38 @@ def comparison(found: Comparison, title: str | None = None) -> Figure:
             axes[1],
             chosen={name: entry.rate for name, entry in zip(names, found.entries, strict=True)},
             quantity=f"{what} after {found.tuning_budget} gradient evaluations",
-            ceiling=2 * max(highest) if found.metric.endswith("loss") else None,
+            ceiling=None if rising else 2 * max(highest),
+            rising=rising,
         )
-    figure.suptitle(literal(found.problem if title is None else title))
+        # Names at the ends of curves are placed by the size that the Axes have once the legend has its room.
+        figure.draw_without_rendering()
+    seed_curves(
+        {
+            entry.optimizer: (entry.curve.evaluations, entry.curve.values[found.metric])
+            for entry in found.entries
+        },
+        axes[0],
+        quantity=f"{found.metric}, mean and range of {len(found.seeds)} seeds",
+        goal=None if rising else found.goal_loss,
+        rising=rising,
+    )
     return figure
 
 
-def _scale(ax: Axes, values: Floats, firsts: Floats) -> None:
+def _columns(labels: Sequence[str]) -> int:
+    """As many columns of a legend as fit under an Axes of about five inches."""
+    # Points: a letter of nine has about five, and a key with its gaps forty.
+    return min(max(340 // (5 * max(map(len, labels)) + 40), 1), 3)
+
+
+def _scale(ax: Axes, values: Floats, firsts: Floats, rising: bool) -> None:
     """A logarithmic axis where the values ask for it, up to a little above where the curves begin."""
     if not values.size or not firsts.size:
         return
-    low, high = float(values.min()), min(float(values.max()), 1.5 * float(firsts.max()))
-    if low > 0 and high > 10 * low:
+    low, high = float(values.min()), float(values.max())
+    if not rising:
+        high = min(high, 1.5 * float(firsts.max()))
+    if not rising and low > 0 and high > 10 * low:
         ax.set_yscale("log")
         ax.set_ylim(low / 1.3, high * 1.3)
         label_decades(ax.yaxis)

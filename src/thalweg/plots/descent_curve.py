@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike
 from thalweg.errors import InvalidArgument
 from thalweg.plots.arrays import Floats, vector
 from thalweg.plots.canvas import axes_for, legend_below, literal
+from thalweg.plots.optimizer_looks import optimizer_looks
 from thalweg.plots.style import COLORS
-from thalweg.plots.track_marks import mark, mark_end
-from thalweg.plots.tracks import Track, bundles, looks, track
+from thalweg.plots.track_marks import mark, mark_ends
+from thalweg.plots.tracks import Track, bundles, track
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,17 +52,17 @@ def descent_curve(
     wells = vector([] if minima is None else minima, "minima")
     ax = axes_for(ax)
     ax.plot(x, curve, color=COLORS["grey"], lw=1.2, alpha=0.8)
-    tracks: list[Track] = []
-    for key, (color, dashes) in zip(places, looks(len(places)), strict=True):
+    tracks: list[tuple[Track, str]] = []
+    for key, (color, dashes) in zip(places, optimizer_looks(list(places)), strict=True):
         for start, pair in enumerate(zip(places[key], heights[key], strict=True)):
             part = track(np.stack(pair, axis=1), box)
             dots: dict[str, Any] = {"marker": "o", "ms": 4.5, "mec": "white", "mew": 0.4, "zorder": 4}
             # One entry in the legend for all starts.
             text = None if start else literal(key)
             ax.plot(*part.points.T, color=color, ls=dashes, lw=1.0, label=text, **dots)
-            mark_end(ax, part, color)
-            tracks.append(part)
-    mark(ax, tracks, np.stack([wells, np.interp(wells, x, curve)], axis=1))
+            tracks.append((part, color))
+    mark_ends(ax, tracks, box)
+    mark(ax, [part for part, _ in tracks], np.stack([wells, np.interp(wells, x, curve)], axis=1))
     ax.set_xlim(*box[0])
     ax.set_ylim(*box[1])
     ax.set_xlabel(literal(label))

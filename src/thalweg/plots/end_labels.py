@@ -42,6 +42,8 @@ def end_labels(ax: Axes, ends: Mapping[str, tuple[float, str]], last: float) -> 
     ax.set_xlim(begin, begin + (last - begin) / share)
     ax.set_xticks([tick for tick in ax.get_xticks() if begin <= tick <= last])
     ax.spines["bottom"].set_bounds(begin, last)
+    # Under the middle of what is left of the axis.
+    ax.xaxis.label.set_x(share / 2)
 
     low, top = sorted(ax.get_ylim())
     to_share = ax.transData + ax.transAxes.inverted()

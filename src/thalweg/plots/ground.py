@@ -53,10 +53,12 @@ def ground(
     name: str,
     track: Floats,
     tint: Tint = STRONG,
+    *,
+    colorbar: bool = True,
 ) -> None:
-    """Draw the field (a, b) over x (a,) and y (b,), its values off the track (t, 2), and a colour bar.
+    """Draw the field (a, b) over x (a,) and y (b,), its values off the track (t, 2), and, if wanted, a colour bar.
 
-    Values that are not finite are hatched, those above the scale dotted.
+    NaN in the track parts one path from the next. Values that are not finite are hatched, those above the scale dotted.
     """
     if np.isnan(field).any():
         ax.patch.set(hatch="////", facecolor="0.93", edgecolor="0.45")
@@ -70,12 +72,13 @@ def ground(
     if levels.size:
         inks = [tint.ink if scale.norm()(level) < tint.black_from else "black" for level in levels]
         lines = ax.contour(x, y, shown, levels=levels, colors=inks, linewidths=0.6, alpha=0.75)
-        places = label_places(lines.get_paths(), np.array([np.ptp(x), np.ptp(y)]), track)
+        places = label_places(lines.get_paths(), np.array([[x[0], x[-1]], [y[0], y[-1]]]), track)
         ax.clabel(lines, fmt=plain, fontsize=8, manual=places)
     if scale.above:
         over = np.ma.masked_invalid(field - scale.base).T
         ax.contourf(x, y, over, levels=[scale.upper, np.inf], colors="none", hatches=["..."])
-    _colorbar(ax, filled, scale, name, levels)
+    if colorbar:
+        _colorbar(ax, filled, scale, name, levels)
 
 
 def shallow(field: Floats) -> Heights:
@@ -88,7 +91,12 @@ def shallow(field: Floats) -> Heights:
 
 def _colorbar(ax: Axes, filled: QuadContourSet, scale: Heights, name: str, levels: Floats) -> None:
     figure: Any = ax.figure
-    bar = figure.colorbar(filled, ax=ax, pad=0.02, fraction=0.06)
+    place: dict[str, Any] = {"ax": ax, "pad": 0.02, "fraction": 0.06}
+    if ax.get_aspect() != "auto" and figure.get_layout_engine() is not None:
+        # As high as the map itself, which need not fill its place; it takes a layout engine to find the room.
+        wide = 0.045 * min(1.0, np.ptp(ax.get_ylim()) / np.ptp(ax.get_xlim()))
+        place = {"cax": ax.inset_axes((1 + wide / 2, 0, wide, 1))}
+    bar = figure.colorbar(filled, **place)
     bar.set_ticks(levels, labels=[plain(level) for level in levels])
     bar.ax.minorticks_off()
     bar.set_label(scale.label(literal(name)) + (" (logarithmic)" if scale.logarithmic else ""))

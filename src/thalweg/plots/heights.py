@@ -104,7 +104,8 @@ class Heights:
             [np.linspace(a, b, between, endpoint=False) for a, b in itertools.pairwise(scale)]
         )
         bounds = 10.0**fine if self.logarithmic else fine
-        return np.append(bounds, self.upper)
+        # Exactly the ends, for what is beyond them by rounding would be left blank.
+        return np.concatenate([[self.lower], bounds[1:], [self.upper]])
 
     def label(self, name: str) -> str:
         """What the heights of the quantity `name` are, for an axis."""

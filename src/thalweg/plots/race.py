@@ -13,7 +13,7 @@ from thalweg.plots.arrays import Floats
 from thalweg.plots.canvas import literal
 from thalweg.plots.descent_curve import descent_curve
 from thalweg.plots.descent_losses import descent_losses
-from thalweg.plots.descents import descents
+from thalweg.plots.descents import MOST_STRETCHED, descents
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,13 +23,19 @@ if TYPE_CHECKING:
     from thalweg.surfaces import Surface
 
 _POINTS = {1: 801, 2: 241}
+_MAP, _BAR, _LOSSES = 3.6, 1.2, 4.6
+"""Inches: the height of the map, the width of its colour bar, and that of the losses."""
+_SMALL = 0.6
+_ROOM = 0.2
+"""The part of the domain, in both directions, below which a map is of the paths alone; and its margin around them."""
 
 
 def race(surface: Surface, runs: Mapping[str, Descent], title: str | None = None) -> Figure:
     """A figure of what `descend` found on a surface: the paths at the left, loss against step at the right.
 
     Paths are drawn on contours of a surface of two coordinates and on the curve of one of one; of others only the
-    losses are shown. The picture holds the surface's domain and all starts.
+    losses are shown. The map holds the surface's domain and all starts; where all paths and known minima lie in a small
+    part of it, that part.
 
     Parameters
     ----------
@@ -39,6 +45,7 @@ def race(surface: Surface, runs: Mapping[str, Descent], title: str | None = None
     Raises InvalidArgument when there is no run, or one is of another surface.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     paths, losses = _labelled(runs, surface)
     steps = next(iter(runs.values())).steps.cpu().numpy()
@@ -47,9 +54,13 @@ def race(surface: Surface, runs: Mapping[str, Descent], title: str | None = None
         figure = Figure(figsize=(5.6, 4.2), layout="constrained")
         descent_losses(losses, figure.add_subplot(), lowest=lowest, steps=steps)
     else:
-        figure = Figure(figsize=(10.4, 4.6), layout="constrained")
-        left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
-        _draw_paths(surface, paths, losses, left)
+        ranges = _extent(surface, paths)
+        # A map of one scale in both directions is to fill its place.
+        shape = float(np.ptp(ranges[0]) / np.ptp(ranges[1])) if surface.size == 2 else 1.35
+        wide = _MAP * shape + _BAR if 1 / MOST_STRETCHED < shape < MOST_STRETCHED else 1.35 * _MAP
+        figure = Figure(figsize=(wide + _LOSSES, 4.8), layout=ConstrainedLayoutEngine(w_pad=0.12))
+        left, right = figure.subplots(1, 2, width_ratios=(wide, _LOSSES))
+        _draw_paths(surface, paths, losses, ranges, left)
         descent_losses(losses, right, lowest=lowest, steps=steps, legend=False)
         keys, labels = left.get_legend_handles_labels()
         figure.legend(keys, labels, loc="outside lower center", ncols=min(len(keys), 4))
@@ -78,14 +89,15 @@ def _labelled(runs: Mapping[str, Descent], surface: Surface) -> tuple[dict[str, 
     return paths, losses
 
 
-def _draw_paths(surface: Surface, paths: dict[str, Floats], losses: dict[str, Floats], ax: Axes) -> None:
+def _draw_paths(
+    surface: Surface, paths: dict[str, Floats], losses: dict[str, Floats], ranges: Floats, ax: Axes
+) -> None:
     import torch
 
-    starts = np.concatenate([path[:, 0] for path in paths.values()])
-    axes = [np.linspace(low, high, _POINTS[surface.size]) for low, high in _extent(surface, starts)]
+    axes = [np.linspace(low, high, _POINTS[surface.size]) for low, high in ranges]
     at = torch.as_tensor(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, surface.size))
     values = surface.losses(at.to(surface.device, surface.dtype)).cpu().numpy()
-    wells = np.array([point.location.cpu().numpy() for point in surface.minima]).reshape(-1, surface.size)
+    wells = _minima(surface)
     if surface.size == 1:
         flat = {label: path[..., 0] for label, path in paths.items()}
         descent_curve(axes[0], values, flat, losses, ax, minima=wells[:, 0], legend=False)
@@ -94,11 +106,27 @@ def _draw_paths(surface: Surface, paths: dict[str, Floats], losses: dict[str, Fl
         descents(axes[0], axes[1], field, paths, ax, minima=wells, legend=False)
 
 
-def _extent(surface: Surface, starts: Floats) -> Floats:
-    """The domain (n, 2), widened where starts (b, n) do not lie within it."""
+def _minima(surface: Surface) -> Floats:
+    return np.array([point.location.cpu().numpy() for point in surface.minima]).reshape(-1, surface.size)
+
+
+def _extent(surface: Surface, paths: dict[str, Floats]) -> Floats:
+    """The ranges (n, 2) of the map: the domain, widened for starts beyond it, or a small part that holds all."""
     box = surface.domain.double().cpu().numpy()
     margin = 0.05 * np.ptp(box, axis=1)
+    starts = np.concatenate([path[:, 0] for path in paths.values()])
     low, high = starts.min(axis=0), starts.max(axis=0)
     lower = np.where(low <= box[:, 0], low - margin, box[:, 0])
     upper = np.where(high >= box[:, 1], high + margin, box[:, 1])
-    return np.stack([lower, upper], axis=1)
+    whole = np.stack([lower, upper], axis=1)
+
+    places = np.concatenate([*(path.reshape(-1, surface.size) for path in paths.values()), _minima(surface)])
+    places = places[np.isfinite(places).all(axis=1)]
+    if surface.size != 2 or not len(places):
+        return whole
+    low, high = places.min(axis=0), places.max(axis=0)
+    # As high as it is wide, in sizes of the domain, and never a speck.
+    side = max(float(((high - low) * (1 + 2 * _ROOM) / np.ptp(whole, axis=1)).max()), 0.05)
+    half = side * np.ptp(whole, axis=1) / 2
+    part = np.stack([(low + high) / 2 - half, (low + high) / 2 + half], axis=1)
+    return part if side < _SMALL else whole

@@ -56,6 +56,8 @@ def range_test(
             ha="right",
             va="top",
             fontsize="small",
+            # Over the line of a rate that is a little lower.
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )
     label_decades(ax.xaxis)
     ax.set_xlabel("learning rate η")

@@ -36,10 +36,10 @@ def schedules(
         raise InvalidArgument("rates must hold at least one schedule")
     ax = axes_for(ax)
     drawn: list[Line2D] = []
-    # Dashes tell curves apart where they lie on each other, as before a decay, and when the colours are used up.
-    for (name, values), color, dashes in zip(
-        rates.items(), cycle(COLORS.values()), cycle(["-", "--", "-.", ":"]), strict=False
-    ):
+    # The first are the widest, so that each is seen where they lie on each other, as before a decay; dashes would be
+    # torn by the steps.
+    widths = np.linspace(1.4 + 0.6 * min(len(rates) - 1, 4), 1.4, len(rates)) if len(rates) > 1 else [1.5]
+    for (name, values), color, width in zip(rates.items(), cycle(COLORS.values()), widths, strict=False):
         heights = vector(values, f"rates[{name!r}]").copy()
         if not heights.size:
             raise InvalidArgument(f"rates[{name!r}] must hold at least one number")
@@ -47,7 +47,7 @@ def schedules(
             heights[heights <= 0] = np.nan
         # The last rate, too, holds for one step.
         edges, levels = np.arange(heights.size + 1), np.append(heights, heights[-1])
-        drawn += ax.plot(edges, levels, dashes, color=color, drawstyle="steps-post", label=literal(name))
+        drawn += ax.plot(edges, levels, color=color, lw=width, drawstyle="steps-post", label=literal(name))
     if logarithmic:
         ax.set_yscale("log")
         label_decades(ax.yaxis)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MOST_NAMES = 16
+_MOST_LETTERS = 48
+"""As many as stand next to each other."""
 
 
 def signal_propagation(
@@ -73,9 +75,9 @@ def _positive(values: Floats) -> Floats:
 
 def _tick(ax: Axes, places: np.ndarray, names: Sequence[str] | None) -> None:
     if names is not None and len(names) <= _MOST_NAMES:
-        ax.set_xticks(
-            places, [literal(name) for name in names], rotation=40, ha="right", rotation_mode="anchor"
-        )
+        slanted: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+        level = max(map(len, names), default=0) * len(names) <= _MOST_LETTERS
+        ax.set_xticks(places, [literal(name) for name in names], **({} if level else slanted))
         return
     from matplotlib.ticker import MaxNLocator
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from thalweg.numbers import number
+
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
 
@@ -12,15 +14,26 @@ _SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
 def label_decades(axis: Axis) -> None:
-    """Label powers of ten in plain letters, which take a tenth of the time that formulas take to set.
+    """Label a logarithmic axis in plain letters, which take a tenth of the time of formulas and none of their fonts.
 
-    As "10ⁿ", or as they are where all lie between 0.001 and 1000. Ranges of less than two decades keep
-    matplotlib's labels, which name steps within a decade.
+    Powers of ten as "10ⁿ", or as they are where all lie between 0.001 and 1000. In ranges of less than two decades
+    steps within a decade are labelled, too. Call it when the limits of the axis are final.
     """
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogFormatter, NullFormatter
 
     low, high = axis.get_view_interval()
     if axis.get_scale() == "log" and high < 100 * low:
+
+        class Steps(LogFormatter):
+            """Which steps are labelled is matplotlib's choice; the letters are ours."""
+
+            def __call__(self, x: float, pos: int | None = None) -> str:
+                if not super().__call__(x, pos):
+                    return ""
+                return plain(x) if 1e-3 <= x < 1e4 else number(x, 3)
+
+        axis.set_major_formatter(Steps(minor_thresholds=(1, 0.4)))
+        axis.set_minor_formatter(Steps(minor_thresholds=(1, 0.4)))
         return
     decades = [abs(tick) for tick in axis.get_majorticklocs() if tick and low <= tick <= high]
     readable = min(decades, default=1.0) > 0.00099 and max(decades, default=1.0) < 1001

@@ -14,14 +14,35 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MANY = 20
+_NEAR = 0.015
+"""Of the picture, as far apart as ends are taken for one place."""
 _BLANK: dict[str, Any] = {"ls": "", "mec": "black", "mew": 0.8, "mfc": "white"}
 
 
-def mark_end(ax: Axes, track: Track, color: str) -> None:
-    """Mark the end of a track in its colour: a disc, or a cross where it leaves the picture."""
-    if len(track.points):
-        end: dict[str, Any] = {"marker": "X", "ms": 9.5} if track.leaves else {"marker": "o", "ms": 8}
-        ax.plot(*track.points[-1], mfc=color, mec="white", mew=1.0, ls="", clip_on=False, zorder=6, **end)
+def mark_ends(ax: Axes, tracks: Sequence[tuple[Track, str]], box: Floats) -> None:
+    """Mark the end of every track in its colour: a disc, or a cross where it leaves the picture, the box (2, 2).
+
+    Discs of several colours at one place are drawn as rings around each other, the last one in the middle.
+    """
+    piles: list[tuple[Floats, str, int]] = []
+    for part, color in reversed(tracks):
+        if not len(part.points):
+            continue
+        end = part.points[-1]
+        ring = 0
+        if not part.leaves:
+            below = [
+                (other, rank)
+                for place, other, rank in piles
+                if (np.abs(end - place) < _NEAR * np.ptp(box, axis=1)).all()
+            ]
+            own = [rank for other, rank in below if other == color]
+            ring = own[0] if own else 1 + max((rank for _, rank in below), default=-1)
+            piles.append((end, color, ring))
+        shape: dict[str, Any] = (
+            {"marker": "X", "ms": 9.5} if part.leaves else {"marker": "o", "ms": 8 + 3.0 * ring}
+        )
+        ax.plot(*end, mfc=color, mec="white", mew=1.0, ls="", clip_on=False, zorder=6 - 0.01 * ring, **shape)
 
 
 def mark(ax: Axes, tracks: Sequence[Track], minima: Floats) -> None:

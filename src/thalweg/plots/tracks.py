@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import cycle, islice
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from thalweg.errors import InvalidArgument
 from thalweg.plots.arrays import Floats
-from thalweg.plots.style import COLORS
 
-Dashes: TypeAlias = str | tuple[float, tuple[float, ...]]
-"""A line style as matplotlib takes it."""
-
-_DASHES: tuple[Dashes, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)))
 _FAR = 1e6
 
 
@@ -42,12 +35,6 @@ def bundles(paths: Mapping[str, ArrayLike], name: str, size: int | None) -> dict
             )
         found[label] = array
     return found
-
-
-def looks(count: int) -> list[tuple[str, Dashes]]:
-    """Colour and dashes of each of `count` curves; the dashes change when the colours are used up."""
-    pairs = [(color, dashes) for dashes in _DASHES for color in COLORS.values()]
-    return list(islice(cycle(pairs), count))
 
 
 @dataclass(frozen=True)
@@ -75,6 +62,12 @@ def track(path: Floats, box: Floats) -> Track:
     with np.errstate(over="ignore"):
         share = min(float((wall[i] - points[last, i]) / step[i]) for i in np.flatnonzero(step))
     return Track(np.vstack([kept, points[last] + share * step]), True)
+
+
+def length(part: Track, box: Floats) -> float:
+    """The length of what is drawn of a path within the box (n, 2), whose sides count as 1."""
+    scaled = (np.clip(part.points, box[:, 0], box[:, 1]) - box[:, 0]) / np.ptp(box, axis=1)
+    return float(np.linalg.norm(np.diff(scaled, axis=0), axis=1).sum())
 
 
 def _nearer(points: Floats, box: Floats) -> Floats:

@@ -1,0 +1,129 @@
+"""The layers with own second derivatives against PyTorch's, by finite differences and by double backward."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import gradcheck, gradgradcheck
+
+from thalweg.objective import Objective
+from thalweg.objective.twice_differentiable import TwiceDifferentiable
+
+
+def draw(*shape: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64, requires_grad=True)
+
+
+CONVOLUTIONS: dict[str, tuple[Callable[..., Tensor], tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
+    "1-D": (F.conv1d, (2, 2, 7), (3, 2, 3), {}),
+    "2-D": (F.conv2d, (2, 2, 5, 4), (3, 2, 3, 2), {"padding": 1}),
+    "2-D, stride": (F.conv2d, (2, 2, 6, 5), (3, 2, 3, 3), {"stride": 2, "padding": (1, 0)}),
+    "2-D, dilation": (F.conv2d, (1, 2, 6, 6), (2, 2, 2, 2), {"dilation": (2, 3)}),
+    "2-D, groups": (F.conv2d, (2, 4, 4, 4), (6, 2, 3, 3), {"groups": 2, "padding": 1}),
+    "2-D, depthwise": (F.conv2d, (2, 3, 4, 4), (3, 1, 3, 3), {"groups": 3}),
+    "2-D, same": (F.conv2d, (1, 2, 4, 4), (2, 2, 3, 3), {"padding": "same"}),
+    "2-D, unbatched": (F.conv2d, (2, 4, 4), (2, 2, 3, 3), {}),
+    "3-D": (F.conv3d, (1, 2, 3, 4, 3), (2, 2, 2, 2, 2), {"stride": (1, 2, 1)}),
+}
+
+
+def same_as_torchs(function: Callable[..., Tensor], *inputs: Tensor) -> None:
+    """Value, first and second derivatives; the value and slope against PyTorch's own, all against differences."""
+
+    def better(*tensors: Tensor) -> Tensor:
+        with TwiceDifferentiable():
+            return function(*tensors)
+
+    mine, reference = better(*inputs), function(*inputs)
+    torch.testing.assert_close(mine, reference)
+    slope = torch.randn_like(mine)
+    for a, b in zip(
+        torch.autograd.grad(mine, inputs, slope), torch.autograd.grad(reference, inputs, slope), strict=True
+    ):
+        torch.testing.assert_close(a, b)
+    assert gradcheck(better, inputs)
+    assert gradgradcheck(better, inputs)
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_convolutions(name: str, bias: bool) -> None:
+    torch.manual_seed(0)
+    function, x, weight, options = CONVOLUTIONS[name]
+    biases = [draw(weight[0])] if bias else []
+    same_as_torchs(lambda *t: function(*t, **options), draw(*x), draw(*weight), *biases)
+
+
+@pytest.mark.parametrize("frozen", ["input", "weight"])
+def test_a_convolution_of_which_one_side_is_constant(frozen: str) -> None:
+    torch.manual_seed(0)
+    x, weight = draw(2, 2, 5, 5), draw(3, 2, 3, 3)
+    if frozen == "input":
+        same_as_torchs(lambda w: F.conv2d(x.detach(), w), weight)
+    else:
+        same_as_torchs(lambda z: F.conv2d(z, weight.detach()), x)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 5), (2, 3, 2, 2)])
+def test_batch_norm_in_evaluation(affine: bool, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    mean, variance = torch.randn(3, dtype=torch.float64), torch.rand(3, dtype=torch.float64) + 0.1
+    scales = [draw(3), draw(3)] if affine else []
+    same_as_torchs(lambda x, *wb: F.batch_norm(x, mean, variance, *wb), draw(*shape), *scales)
+
+
+def test_batch_norm_with_the_statistics_of_the_batch_is_pytorchs() -> None:
+    x, mean, variance = draw(4, 3), torch.zeros(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+    with TwiceDifferentiable():
+        mine = F.batch_norm(x, mean, variance, training=True)
+    torch.testing.assert_close(mine.mean(0), torch.zeros(3, dtype=torch.float64), atol=1e-12, rtol=0)
+    assert not mean.equal(torch.zeros(3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu(approximate: str) -> None:
+    torch.manual_seed(0)
+    same_as_torchs(lambda x: F.gelu(x, approximate=approximate), 2 * draw(12))
+
+
+class SlopeInside(nn.Module):
+    """A network whose output holds its own derivative: its loss's Hessian is a third derivative of the layers."""
+
+    def __init__(self, derivative: str) -> None:
+        super().__init__()
+        self.derivative = derivative
+        self.net = nn.Sequential(nn.Linear(1, 6), nn.GELU(), nn.Linear(6, 1)).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.derivative == "functional":
+            return torch.func.vmap(torch.func.grad(lambda t: self.net(t[None])[0]))(x.squeeze(1))[:, None]
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(self.net(x).sum(), x, create_graph=True)[0]
+
+
+@pytest.mark.parametrize("derivative", ["functional", "autograd"])
+def test_a_model_that_differentiates_inside_has_its_exact_hessian(derivative: str) -> None:
+    torch.manual_seed(0)
+    model = SlopeInside(derivative)
+    x = torch.randn(9, 1, dtype=torch.float64)
+    obj = Objective(model, F.mse_loss, (x, x.cos()))
+    point, shapes = obj.point, [p.shape for p in model.parameters()]
+
+    def loss(theta: Tensor) -> Tensor:
+        pieces = [t.view(s) for t, s in zip(theta.split([s.numel() for s in shapes]), shapes, strict=True)]
+        (inside, cut, outside, offset) = pieces
+        # d/dx of W₂ gelu(W₁x + b₁) + b₂, with gelu' in closed form.
+        z = x @ inside.T + cut
+        normal = torch.distributions.Normal(torch.zeros((), dtype=z.dtype), torch.ones((), dtype=z.dtype))
+        bent = normal.cdf(z) + z * normal.log_prob(z).exp()
+        return F.mse_loss((bent * inside.T) @ outside.T + 0 * offset, x.cos())
+
+    expected = torch.autograd.functional.hessian(loss, point)
+    with obj.at() as here:
+        found = here.hvp(torch.eye(obj.size, dtype=torch.float64))
+        assert here.strategy == "kept graph"
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
