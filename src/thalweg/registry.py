@@ -27,8 +27,9 @@ class Registry(Generic[T]):
         self._factories: dict[str, Callable[..., T]] = {}
 
     def register(self, name: str, factory: Callable[..., T]) -> None:
-        """Make `factory(**parameters)` available as `name`.
+        """Make `factory(**parameters)` available as `get(name, **parameters)`.
 
+        A package offers its own factories through entry points in the registry's group instead.
         Raises InvalidArgument if another factory already has the name.
         """
         if not name:
@@ -58,8 +59,8 @@ class Registry(Generic[T]):
     def get(self, name: str, /, **parameters: Any) -> T:
         """Build the thing called `name` with its factory's keyword parameters.
 
-        Raises UnknownName for the name and InvalidArgument for a parameter that the factory does not take
-        or that it needs and did not get.
+        Raises UnknownName, with the nearest known names, and InvalidArgument for a parameter that the factory does
+        not take, or needs and did not get, or a value that it cannot use.
         """
         factory = self.factory(name)
         signature = inspect.signature(factory)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from itertools import pairwise
 
 import pytest
@@ -162,6 +163,24 @@ def test_adam_to_adamw() -> None:
     assert not found.hyperparameters.added
     assert not found.hyperparameters.removed
     assert "weight_decay: 0.0 → 0.01" in str(found)
+
+
+def test_a_difference_reads_in_parts() -> None:
+    found = GRAPH.difference("sgd", "muon")
+    lines = str(found).splitlines()
+    assert lines[0] == "SGD → Muon"
+    assert [line.strip() for line in lines if re.match(r"  \w", line)] == list(found.parts)
+    assert max(map(len, lines)) <= 100
+    told = found.parts["hyperparameters"]
+    # One line for each that changes, one for each rule's own; long values by their number.
+    defaults = [inspect.signature(get(name)).parameters for name in ("sgd", "muon")]
+    shared = {
+        n for n in defaults[0].keys() & defaults[1].keys() if defaults[0][n].default != defaults[1][n].default
+    }
+    assert {line.split(":")[0] for line in told} == {*shared, "only SGD", "only Muon"}
+    assert f"adamw_names=({len(defaults[1]['adamw_names'].default)} values)" in told[-1]
+    assert "adamw_betas=(0.9, 0.999)" in told[-1]
+    assert str(found.hyperparameters).endswith(told[-1].replace("only Muon", "only the second"))
 
 
 def test_up_and_down() -> None:

@@ -235,6 +235,26 @@ def test_full_batches_follow_from_the_counts() -> None:
     assert "Taken for granted" not in str(guide(Task("scientific", full_batch=True)))
 
 
+@given(TASKS.filter(lambda task: task.deterministic))
+@settings(deadline=None)
+def test_full_batches_get_no_advice_on_the_noise_of_minibatches(task: Task) -> None:
+    found = guide(task)
+    assert found.batch == "all data in every step"
+    told = " ".join(reason.text for reason in found.reasons)
+    assert not re.search("noisy|noise scale|k times the batch|[Nn]oise of (small|mini)", told)
+    # A line search or a gain ratio compares the loss with the gradient as it is.
+    assert found.clipping is None or found.optimizer not in ("lbfgs", "levenberg_marquardt")
+
+
+def test_saddles_of_a_loss_without_noise(stored: Callable[..., Path]) -> None:
+    run = stored(classification={"index": 2})
+    for asked, told in (
+        ("images", "noise of minibatches and momentum"),
+        ("images, full batch", ": momentum leaves"),
+    ):
+        assert any(told in reason.text for reason in guide(asked, run).why("optimizer"))
+
+
 def test_optimizers_to_come_have_something_meanwhile() -> None:
     for asked in ("PINN", "least squares", "pretrain an LLM fast", "a transformer, fast"):
         found = guide(asked)

@@ -64,7 +64,7 @@ def test_with_warm_up_as_the_rule_is_meant() -> None:
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "256"])
 def test_nothing_but_positive_numbers(name: str, value: object) -> None:
     given = {"lr": 0.1, "batch": 256, "new_batch": 512} | {name: value}
-    with pytest.raises(InvalidArgument, match=f"^{name} must be a number above 0, got {value!r}"):
+    with pytest.raises(InvalidArgument, match=f"^{name} must be .*, got {value!r}"):
         scale_rate(**given)  # pyright: ignore[reportArgumentType]
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from thalweg.optim.lineage import Node
+
+_WIDTH = 100
+_MOST_VALUES = 4
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,17 @@ class Hyperparameters:
     added: Mapping[str, Any]
     changed: Mapping[str, tuple[Any, Any]]
 
+    def lines(self, a: str, b: str) -> list[str]:
+        """A line for each default that differs, and one for those that only the rule titled `a`, or `b`, has."""
+        found = [f"{name}: {_value(one)} → {_value(other)}" for name, (one, other) in self.changed.items()]
+        for title, held in ((a, self.removed), (b, self.added)):
+            if held:
+                told = ", ".join(f"{name}={_value(value)}" for name, value in held.items())
+                found.append(f"only {title}: {told}")
+        return found or ["the same, with the same defaults"]
+
     def __str__(self) -> str:
-        told = [f"{name}: {a} → {b}" for name, (a, b) in self.changed.items()]
-        told += [f"without {name} ({a})" for name, a in self.removed.items()]
-        told += [f"with {name} ({b})" for name, b in self.added.items()]
-        return "; ".join(told) or "the same, with the same defaults"
+        return "; ".join(self.lines("the first", "the second"))
 
 
 @dataclass(frozen=True)
@@ -59,27 +69,56 @@ class Difference:
     state_added: tuple[str, ...]
     hyperparameters: Hyperparameters | None
 
+    @property
+    def parts(self) -> dict[str, list[str]]:
+        """What differs, in lines for a reader, by "rule", "changes" on the way, "state" and "hyperparameters"."""
+        a, b = self.a.title, self.b.title
+        equations = {a: self.a.equation, b: self.b.equation}
+        told = self.hyperparameters.lines(a, b) if self.hyperparameters else [self._not_compared()]
+        return {
+            "rule": [f"{title}: {equation}" for title, equation in equations.items()],
+            "changes": [str(change) for change in self.changes] or ["none"],
+            "state": self._state(),
+            "hyperparameters": told,
+        }
+
     def __str__(self) -> str:
-        lines = [
-            f"{self.a.title} → {self.b.title}",
-            f"  {self.a.equation}",
-            f"  {self.b.equation}",
-            *(f"  {change}" for change in self.changes),
-            f"  state: {self._state()}",
-            f"  hyperparameters: {self.hyperparameters or self._not_compared()}",
-        ]
+        lines = [f"{self.a.title} → {self.b.title}"]
+        for name, entries in self.parts.items():
+            lines += [f"  {name}", *(line for entry in entries for line in _wrapped(entry))]
         return "\n".join(lines)
 
-    def _state(self) -> str:
-        told = [f"without {name}" for name in self.state_removed]
-        told += [f"with {name}" for name in self.state_added]
-        told = told or ["the same tensors for each parameter"]
+    def _state(self) -> list[str]:
+        told = [
+            f"only {node.title}: {', '.join(names)}"
+            for node, names in ((self.a, self.state_removed), (self.b, self.state_added))
+            if names
+        ]
         notes = [f"{node.title}: {node.state_note}" for node in (self.a, self.b) if node.state_note]
-        return "; ".join([*told, *(notes if self.a.state_note != self.b.state_note else [])])
+        told = told or ["the same tensors for each parameter"]
+        return [*told, *(notes if self.a.state_note != self.b.state_note else [])]
 
     def _not_compared(self) -> str:
         missing = [node.title for node in (self.a, self.b) if not node.in_thalweg]
         return f"not compared, Thalweg does not have {' and '.join(missing)} yet"
+
+
+def _value(value: Any) -> str:
+    """The value as it is written in code; of a long tuple how many it holds."""
+    if isinstance(value, tuple) and len(cast("tuple[Any, ...]", value)) > _MOST_VALUES:
+        return f"({len(cast('tuple[Any, ...]', value))} values)"
+    return repr(value)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=" " * 4,
+        subsequent_indent=" " * 8,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def compare_hyperparameters(a: dict[str, Any] | None, b: dict[str, Any] | None) -> Hyperparameters | None:

@@ -77,7 +77,7 @@ def _recommendation(asked: str, task: Task, understood: tuple[str, ...], known: 
     when, schedule_reason = schedule(choice, lr)
     size, batch_reasons = batch(choice, task, known)
     decay, decay_reason = weight_decay(choice, known, defaults, hyperparameters(graph.node("adamw")))
-    norm, clipping_reasons = clipping(task)
+    norm, clipping_reasons = clipping(choice, task)
     made = call(
         stepping.name,
         stepping.class_name,
@@ -104,7 +104,7 @@ def _recommendation(asked: str, task: Task, understood: tuple[str, ...], known: 
         reasons=(
             *choice.reasons,
             *_memory(choice, task, graph),
-            *findings(choice, known),
+            *findings(choice, task, known),
             *rate_reasons,
             schedule_reason,
             *batch_reasons,

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from torch import nn
 
 from thalweg.errors import InvalidArgument
+from thalweg.optim.driver import hyperparameters as check
 
 Patterns: TypeAlias = str | Sequence[str]
 """One pattern or several, such as "backbone" (a module with all below it) or "*.bias"."""
@@ -269,7 +270,7 @@ def _check_numbers(
             raise InvalidArgument(
                 f"{name} must be finite and above 0, got {rate}: to hold layers still use frozen="
             )
-    if decay is not None and not 0 < decay <= 1:
-        raise InvalidArgument(f"decay must be in (0, 1], got {decay}")
-    if weight_decay is not None and not 0 <= weight_decay < math.inf:
-        raise InvalidArgument(f"weight_decay must be finite and at least 0, got {weight_decay}")
+    if decay is not None:
+        check.share(decay, "decay")
+    if weight_decay is not None:
+        check.nonnegative(weight_decay, "weight_decay")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from thalweg.errors import InvalidArgument
 from thalweg.objective.linearization import KeptHessian
+from thalweg.optim.driver.rule import HALF
 
 
 def sampled_output_gradient(
@@ -25,7 +26,7 @@ def sampled_output_gradient(
     product with a random vector from `draw`, a generator on the device of `output`. Raises InvalidArgument for a
     loss with another Hessian, or one that is not convex in the output.
     """
-    z = output.detach().float() if output.dtype in (torch.float16, torch.bfloat16) else output.detach()
+    z = output.detach().float() if output.dtype in HALF else output.detach()
     if not bool(z.isfinite().all()):
         return torch.full_like(output, torch.nan)
     hessian = KeptHessian(loss, z)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, Unpack
 
 from torch import Tensor
 
-from thalweg.errors import InvalidArgument
 from thalweg.optim.driver import hyperparameters as check
 from thalweg.optim.driver.optimizer import Options, Params, RuleOptimizer
 from thalweg.optim.driver.rule import Group, Rule, Scalar, rate
@@ -88,13 +88,30 @@ def _copy(theta: Tensor, group: Group) -> Tensor:
     return theta.clone()
 
 
-def _check_averaging(group: dict[str, Any]) -> None:
-    check.rate(group["lr"])
-    for name in ("weight_decay", "warmup_steps", "r", "weight_lr_power"):
-        check.nonnegative(group[name], name)
+_averaged = partial(
+    Rule, initial={"z": _copy}, memory=MEMORY, evaluation_point=evaluation_point, iterate=iterate
+)
+"""A rule of this kind from its name, update, scalars and state."""
+
+_AVERAGING = ("weight_decay", "warmup_steps", "r", "weight_lr_power")
 
 
-class ScheduleFreeSGD(RuleOptimizer):
+class ScheduleFree(RuleOptimizer):
+    """What both share: the weights of the average; they differ in how z is updated."""
+
+    def __init__(
+        self, params: Params, defaults: dict[str, Any], averaging: tuple[float, ...], options: Options
+    ) -> None:
+        super().__init__(params, defaults | dict(zip(_AVERAGING, averaging, strict=True)), **options)
+
+    def check_group(self, group: dict[str, Any]) -> None:
+        """Raise InvalidArgument for a hyperparameter out of its range."""
+        check.rate(group["lr"])
+        for name in _AVERAGING:
+            check.nonnegative(group[name], name)
+
+
+class ScheduleFreeSGD(ScheduleFree):
     """Schedule-Free SGD: g at y = (1−β)z + βx; z ← z − γ(g + λy); x ← (1−c)x + cz.
 
     In training mode the parameters hold y, where loss and gradient are to be computed. Call `eval()` before the
@@ -107,16 +124,7 @@ class ScheduleFreeSGD(RuleOptimizer):
     parameter. Raises InvalidArgument for negative hyperparameters or a momentum outside (0, 1).
     """
 
-    rule = Rule(
-        "schedule_free_sgd",
-        update,
-        scalars,
-        state=("z",),
-        initial={"z": _copy},
-        memory=MEMORY,
-        evaluation_point=evaluation_point,
-        iterate=iterate,
-    )
+    rule = _averaged("schedule_free_sgd", update, scalars, state=("z",))
 
     def __init__(
         self,
@@ -129,25 +137,16 @@ class ScheduleFreeSGD(RuleOptimizer):
         weight_lr_power: float = 2.0,
         **options: Unpack[Options],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "weight_decay": weight_decay,
-            "warmup_steps": warmup_steps,
-            "r": r,
-            "weight_lr_power": weight_lr_power,
-        }
-        super().__init__(params, defaults, **options)
+        averaging = (weight_decay, warmup_steps, r, weight_lr_power)
+        super().__init__(params, {"lr": lr, "momentum": momentum}, averaging, options)
 
     def check_group(self, group: dict[str, Any]) -> None:
         """Raise InvalidArgument for a hyperparameter out of its range."""
-        _check_averaging(group)
-        check.averaging(group["momentum"], "momentum")
-        if not 0 < group["momentum"] < 1:
-            raise InvalidArgument(f"momentum must be in (0, 1), got {group['momentum']}")
+        super().check_group(group)
+        check.mixing(group["momentum"], "momentum")
 
 
-class ScheduleFreeAdamW(RuleOptimizer):
+class ScheduleFreeAdamW(ScheduleFree):
     """Schedule-Free AdamW: as `ScheduleFreeSGD`, with g/(√v̂ + ε) for g.
 
     `train()` and `eval()` move the parameters as there, and batch-norm statistics want the same care.
@@ -157,16 +156,7 @@ class ScheduleFreeAdamW(RuleOptimizer):
     Raises InvalidArgument for negative hyperparameters, β outside (0, 1) or β₂ outside [0, 1).
     """
 
-    rule = Rule(
-        "schedule_free_adamw",
-        update_adamw,
-        scalars_adamw,
-        state=("z", "exp_avg_sq"),
-        initial={"z": _copy},
-        memory=MEMORY,
-        evaluation_point=evaluation_point,
-        iterate=iterate,
-    )
+    rule = _averaged("schedule_free_adamw", update_adamw, scalars_adamw, state=("z", "exp_avg_sq"))
 
     def __init__(
         self,
@@ -180,21 +170,12 @@ class ScheduleFreeAdamW(RuleOptimizer):
         weight_lr_power: float = 2.0,
         **options: Unpack[Options],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "warmup_steps": warmup_steps,
-            "r": r,
-            "weight_lr_power": weight_lr_power,
-        }
-        super().__init__(params, defaults, **options)
+        averaging = (weight_decay, warmup_steps, r, weight_lr_power)
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps}, averaging, options)
 
     def check_group(self, group: dict[str, Any]) -> None:
         """Raise InvalidArgument for a hyperparameter out of its range."""
-        _check_averaging(group)
+        super().check_group(group)
         check.nonnegative(group["eps"], "eps")
         check.betas(group["betas"])
-        if not 0 < group["betas"][0] < 1:
-            raise InvalidArgument(f"betas[0] must be in (0, 1), got {group['betas'][0]}")
+        check.mixing(group["betas"][0], "betas[0]")

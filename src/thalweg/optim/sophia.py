@@ -8,6 +8,7 @@ from typing import Any, Unpack, cast
 import torch
 from torch import Tensor, nn
 
+from thalweg.checks import whole
 from thalweg.errors import InvalidArgument
 from thalweg.objective import AbstractObjective, Objective
 from thalweg.objective.batch_loss import LossFunction, ModelBatchLoss, ModelOutputs
@@ -71,13 +72,12 @@ class Sophia(RuleOptimizer):
     rule = Rule("sophia", update, scalars, state=("exp_avg", "hessian"), memory={"steps": 0})
 
     def __init__(
-        self, params: Params, defaults: dict[str, Any], source: CurvatureSource, seed: int, options: Options
+        self, params: Params, values: tuple[Any, ...], source: CurvatureSource, seed: int, options: Options
     ) -> None:
-        if not isinstance(seed, int) or seed < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidArgument(f"seed must be an integer of at least 0, got {seed!r}")
-        self.seed = seed
+        self.seed = whole("seed", seed, 0)
         self._source = source
-        super().__init__(params, defaults, **options)
+        names = ("lr", "betas", "gamma", "eps", "weight_decay", "update_period")
+        super().__init__(params, dict(zip(names, values, strict=True)), **options)
         self._check_source()
 
     def measure_on(
@@ -140,9 +140,7 @@ class Sophia(RuleOptimizer):
         check.positive(group["gamma"], "gamma")
         check.positive(group["eps"], "eps")
         check.nonnegative(group["weight_decay"], "weight_decay")
-        period = group["update_period"]
-        if not isinstance(period, int) or period < 1:
-            raise InvalidArgument(f"update_period must be an integer of at least 1, got {period!r}")
+        whole("update_period", group["update_period"])
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled; the objective is copied, but not pickled."""
@@ -244,15 +242,7 @@ class SophiaG(Sophia):
         **options: Unpack[Options],
     ) -> None:
         source = CurvatureSource("SophiaG", objective, model, loss_fn, batch_loss, outputs)
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "gamma": gamma,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "update_period": update_period,
-        }
-        super().__init__(params, defaults, source, seed, options)
+        super().__init__(params, (lr, betas, gamma, eps, weight_decay, update_period), source, seed, options)
 
     def _check_source(self) -> None:
         self._source.require_outputs()
@@ -306,15 +296,7 @@ class SophiaH(Sophia):
         **options: Unpack[Options],
     ) -> None:
         source = CurvatureSource("SophiaH", objective, model, loss_fn, batch_loss, outputs)
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "gamma": gamma,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "update_period": update_period,
-        }
-        super().__init__(params, defaults, source, seed, options)
+        super().__init__(params, (lr, betas, gamma, eps, weight_decay, update_period), source, seed, options)
 
     def _estimate(
         self, objective: AbstractObjective, batch: Batch | None, theta: Tensor, number: int

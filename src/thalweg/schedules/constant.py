@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from thalweg.schedules.arguments import positive
+from thalweg.checks import positive
 from thalweg.schedules.schedule import Schedule
 
 

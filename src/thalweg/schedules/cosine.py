@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from thalweg.schedules.arguments import not_negative, positive, whole
+from thalweg.checks import not_negative, positive, whole
 from thalweg.schedules.blend import blend, cosine_weight
 from thalweg.schedules.schedule import Schedule
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from thalweg.schedules.arguments import positive, whole
+from thalweg.checks import positive, share, whole
 from thalweg.schedules.schedule import Schedule
 
 
@@ -26,7 +26,7 @@ class exponential(Schedule):
 
     def __post_init__(self) -> None:
         positive("rate", self.rate)
-        positive("factor", self.factor, most=1)
+        share("factor", self.factor)
         if self.steps is not None:
             whole("steps", self.steps)
 

@@ -7,9 +7,9 @@ import warnings
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
+from thalweg.checks import one_of, positive
 from thalweg.errors import InvalidArgument
 from thalweg.numbers import number
-from thalweg.schedules.arguments import one_of, positive
 
 Rule: TypeAlias = Literal["linear", "sqrt"]
 

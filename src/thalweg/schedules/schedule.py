@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from thalweg.checks import whole
 from thalweg.errors import InvalidArgument
-from thalweg.schedules.arguments import whole
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer

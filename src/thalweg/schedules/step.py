@@ -6,8 +6,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from thalweg.checks import positive, share, whole
 from thalweg.errors import InvalidArgument
-from thalweg.schedules.arguments import positive, whole
 from thalweg.schedules.schedule import Schedule
 
 
@@ -31,7 +31,7 @@ class step(Schedule):
 
     def __post_init__(self) -> None:
         positive("rate", self.rate)
-        positive("factor", self.factor, most=1)
+        share("factor", self.factor)
         if (self.every is None) == (self.milestones is None):
             raise InvalidArgument(
                 "give either every or milestones to say when the rate drops, "

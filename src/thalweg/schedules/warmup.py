@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from thalweg.checks import not_negative, whole
 from thalweg.errors import InvalidArgument
-from thalweg.schedules.arguments import not_negative, whole
 from thalweg.schedules.blend import blend
 from thalweg.schedules.schedule import Schedule
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from thalweg.checks import not_negative, one_of, positive, whole
 from thalweg.errors import InvalidArgument
-from thalweg.schedules.arguments import not_negative, one_of, positive, whole
 from thalweg.schedules.blend import WEIGHTS, Shape, blend
 from thalweg.schedules.schedule import Schedule
 

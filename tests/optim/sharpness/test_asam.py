@@ -77,5 +77,5 @@ def test_groups_that_are_not_adaptive_follow_the_authors_code():
 
 
 def test_a_bad_eta_is_named():
-    with pytest.raises(InvalidArgument, match="eta must be finite and not negative, got -1"):
+    with pytest.raises(InvalidArgument, match="eta must be finite and at least 0, got -1"):
         ASAM(torch.optim.SGD(network().parameters(), lr=0.1), eta=-1)

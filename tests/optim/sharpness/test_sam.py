@@ -301,7 +301,7 @@ def test_misuse_is_one_clear_line():
     p = nn.Parameter(torch.ones(2))
     base = torch.optim.SGD([p], lr=0.1)
     for bad in (-0.1, float("nan"), float("inf")):
-        with pytest.raises(InvalidArgument, match="rho must be finite and not negative"):
+        with pytest.raises(InvalidArgument, match="rho must be finite and at least 0"):
             SAM(base, rho=bad)
     # A refused value leaves nothing behind in the base's groups.
     assert "rho" not in base.param_groups[0]

@@ -1,13 +1,12 @@
-"""What hyperparameters may be: each check names the argument, the value and what would be right."""
+"""What hyperparameters may be: numbers within bounds, or tensors with one such number."""
 
 from __future__ import annotations
 
-import math
-from numbers import Real
 from typing import Any
 
 from torch import Tensor
 
+from thalweg import checks
 from thalweg.errors import InvalidArgument
 
 
@@ -20,20 +19,27 @@ def rate(lr: Any, name: str = "lr") -> None:
 
 def nonnegative(value: Any, name: str) -> None:
     """Raise InvalidArgument unless `value` is finite and at least 0."""
-    if not 0 <= _number(value, name) < math.inf:
-        raise InvalidArgument(f"{name} must be finite and at least 0, got {value}")
+    checks.not_negative(name, _number(value))
 
 
 def positive(value: Any, name: str) -> None:
     """Raise InvalidArgument unless `value` is finite and above 0."""
-    if not 0 < _number(value, name) < math.inf:
-        raise InvalidArgument(f"{name} must be finite and above 0, got {value}")
+    checks.positive(name, _number(value))
+
+
+def share(value: Any, name: str) -> None:
+    """Raise InvalidArgument unless `value` is a part of 1 or all of it: 0 < value ≤ 1."""
+    checks.share(name, _number(value))
 
 
 def averaging(value: Any, name: str) -> None:
     """Raise InvalidArgument unless `value` can weigh a running average: 0 ≤ value < 1."""
-    if not 0 <= _number(value, name) < 1:
-        raise InvalidArgument(f"{name} must be in [0, 1), got {value}")
+    checks.below_one(name, _number(value))
+
+
+def mixing(value: Any, name: str) -> None:
+    """Raise InvalidArgument unless `value` can weigh one of two points against the other: 0 < value < 1."""
+    checks.between(name, _number(value))
 
 
 def betas(values: Any) -> None:
@@ -44,7 +50,7 @@ def betas(values: Any) -> None:
         averaging(value, f"betas[{place}]")
 
 
-def _number(value: Any, name: str) -> float:
-    if isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1):
-        return float(value)
-    raise InvalidArgument(f"{name} must be a number, got {value!r}")
+def _number(value: Any) -> Any:
+    """A tensor's one number, or a truth value's, as torch takes them; anything else as it is."""
+    one = isinstance(value, Tensor) and value.numel() == 1
+    return float(value) if one or isinstance(value, bool) else value

@@ -8,6 +8,7 @@ from thalweg.numbers import number, with_error
 from thalweg.optim.guidance.choice import Choice
 from thalweg.optim.guidance.evidence import Evidence
 from thalweg.optim.guidance.recommendation import Reason
+from thalweg.optim.guidance.task import Task
 
 _SUMMARY = 'lecture, "Landscape pathologies summary"'
 _MOMENTUM = 'lecture, "Momentum on the elongated bowl"'
@@ -18,9 +19,9 @@ _FLAT = 'lecture, "SAM: optimizing for flatness directly"'
 _NOT_ENOUGH = 'lecture, "When ADAM is not enough"'
 
 
-def findings(choice: Choice, known: Evidence) -> tuple[Reason, ...]:
+def findings(choice: Choice, task: Task, known: Evidence) -> tuple[Reason, ...]:
     """Reasons for or against the optimizer from condition number and saddle directions."""
-    return (*_conditioning(choice, known), *_saddle(choice, known))
+    return (*_conditioning(choice, known), *_saddle(choice, task, known))
 
 
 def overfitting(known: Evidence) -> tuple[str, float] | None:
@@ -57,7 +58,7 @@ def _means(choice: Choice) -> tuple[Reason, ...]:
     return (Reason("optimizer", told, _NORMALIZER),)
 
 
-def _saddle(choice: Choice, known: Evidence) -> tuple[Reason, ...]:
+def _saddle(choice: Choice, task: Task, known: Evidence) -> tuple[Reason, ...]:
     if not known.downward:
         return ()
     count = "1 direction curves" if known.downward == 1 else f"{known.downward} directions curve"
@@ -67,7 +68,8 @@ def _saddle(choice: Choice, known: Evidence) -> tuple[Reason, ...]:
     if choice.optimizer in ("lbfgs", "levenberg_marquardt"):
         told = f"{count} downward at the point measured: plain Newton would step up to a saddle, this rule does not."
         return (Reason("optimizer", told, _SECOND, evidence),)
-    told = f"{count} downward at the point measured: noise of minibatches and momentum leave a saddle sooner."
+    means = "momentum leaves" if task.deterministic else "noise of minibatches and momentum leave"
+    told = f"{count} downward at the point measured: {means} a saddle sooner."
     return (Reason("optimizer", told, _SADDLE, evidence),)
 
 

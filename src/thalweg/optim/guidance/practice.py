@@ -17,6 +17,9 @@ _MODERN = 'lecture, "Modern alternatives to AdamW"'
 _CLIPPING = 'lecture, "Exploding gradients and gradient clipping"'
 _DECOUPLED = 'lecture, "AdamW: decoupled weight decay"'
 
+_SECOND_ORDER = ("lbfgs", "levenberg_marquardt")
+_ALL_DATA = "all data in every step"
+
 
 def schedule(choice: Choice, lr: float | None) -> tuple[str, Reason]:
     """The schedule and why."""
@@ -45,13 +48,21 @@ def schedule(choice: Choice, lr: float | None) -> tuple[str, Reason]:
 def batch(choice: Choice, task: Task, known: Evidence) -> tuple[str, tuple[Reason, ...]]:
     """Advice on the batch size and why."""
     name, size = choice.stepping, task.batch_size or known.batch_size
-    if name in ("lbfgs", "levenberg_marquardt"):
+    if name in _SECOND_ORDER:
         told = "Differences of noisy gradients make curvature estimates brittle."
-        return "all data in every step", (Reason("batch", told, _SECOND),)
+        if task.deterministic:
+            told = "As the task has it: without noise, differences of gradients show the curvature."
+        return _ALL_DATA, (Reason("batch", told, _SECOND),)
     reasons: list[Reason] = []
     if known.batch_size is not None:
         told = f"The run used batches of {known.batch_size:,}: its rate belongs to that size."
         reasons.append(Reason("batch", told, "measured in the run", {"batch_size": known.batch_size}))
+    if task.deterministic:
+        told = "As the task has it."
+        if choice.optimizer != "sam":
+            told += " No noise regularizes then, and large batches may converge to sharper minima."
+        reasons.append(Reason("batch", told, _BATCH))
+        return _ALL_DATA, tuple(reasons)
     if choice.optimizer != "sam" and task.goal != "speed":
         told = "Noise of small batches regularizes; large ones may converge to sharper minima."
         reasons.append(Reason("batch", told, _BATCH))
@@ -105,9 +116,14 @@ def weight_decay(
             return None, Reason("weight decay", told, 'lecture, "Practical optimizer selection guide"')
 
 
-def clipping(task: Task) -> tuple[float | None, tuple[Reason, ...]]:
-    """The largest norm of the gradient, for transformers, language models and recurrent networks."""
-    if not (task.transformer or task.recurrent or task.kind == "language"):
+def clipping(choice: Choice, task: Task) -> tuple[float | None, tuple[Reason, ...]]:
+    """The largest norm of the gradient, for transformers, language models and recurrent networks.
+
+    None for rules that take curvature from differences of gradients, which clipping would falsify.
+    """
+    if choice.stepping in _SECOND_ORDER or not (
+        task.transformer or task.recurrent or task.kind == "language"
+    ):
         return None, ()
     told = "Near-universal for transformers, recurrent networks and language models; typical c ≈ 1.0."
     return 1.0, (Reason("clipping", told, _CLIPPING),)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from thalweg.curvature.stability import stable_rate
 from thalweg.numbers import number
 from thalweg.optim.guidance.choice import Choice
 from thalweg.optim.guidance.evidence import Evidence
@@ -87,6 +86,9 @@ def _descent_rate(known: Evidence) -> tuple[float | None, list[Reason]]:
     if known.largest is None:
         told = "Tune it on half-decades: the lecture names no rate for SGD. A survey measures how large it may be."
         return None, [Reason("rate", told, _LECTURE)]
+    # Here, so that whoever imports an optimizer does not wait for all that measures curvature.
+    from thalweg.curvature.stability import stable_rate
+
     decay = known.weight_decay or 0.0
     plain = stable_rate(known.largest, known.largest_error, "sgd", 0.0, decay)
     heavy = stable_rate(known.largest, known.largest_error, "momentum", MOMENTUM, decay)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from thalweg.optim.driver import hyperparameters as check
 from thalweg.optim.sharpness.ascent import asam_point, sam_point, scaled
-from thalweg.optim.sharpness.sharpness_aware import Group, SharpnessAware, check_not_negative
+from thalweg.optim.sharpness.sharpness_aware import Group, SharpnessAware
 
 
 class ASAM(SharpnessAware):
@@ -35,7 +36,7 @@ class ASAM(SharpnessAware):
         super().__init__(base, model, rho=rho, eta=eta, adaptive=True)
 
     def _checked(self, options: Group, group: Group) -> Group:
-        check_not_negative("eta", options["eta"])
+        check.nonnegative(options["eta"], "eta")
         return super()._checked(options, group)
 
     def _weighed(self, p: Tensor, g: Tensor, group: Group) -> Tensor:

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
-from thalweg.errors import InvalidArgument, ShapeMismatch
+from thalweg.errors import ShapeMismatch
 from thalweg.objective.batches import Batch, batch_size, plain
+from thalweg.optim.driver import hyperparameters as check
 from thalweg.optim.sharpness.ascent import sam_point
-from thalweg.optim.sharpness.sharpness_aware import Found, Group, SharpnessAware, check_not_negative
+from thalweg.optim.sharpness.sharpness_aware import Found, Group, SharpnessAware
 
 
 class EfficientSAM(SharpnessAware):
@@ -70,10 +71,9 @@ class EfficientSAM(SharpnessAware):
         *,
         seed: int = 0,
     ) -> None:
-        for name, value in (("beta", beta), ("gamma", gamma)):
-            if not 0 < value <= 1:
-                raise InvalidArgument(f"{name} must be in (0, 1], got {value}")
-        check_not_negative("seed", seed)
+        check.share(beta, "beta")
+        check.share(gamma, "gamma")
+        check.nonnegative(seed, "seed")
         super().__init__(base, model, rho=rho)
         self.losses, self.beta, self.gamma, self.seed = losses, beta, gamma, seed
         self.samples = self.sample_backward_passes = self.extra_forward_passes = 0
@@ -148,9 +148,6 @@ class EfficientSAM(SharpnessAware):
         seed = int(entropy.generate_state(1, np.uint64)[0] >> 1)
         devices = {p.device for _, p, _ in found}
         self._draws = {device: torch.Generator(device).manual_seed(seed) for device in devices}
-
-    def _weighed(self, p: Tensor, g: Tensor, group: Group) -> Tensor:
-        return g
 
     def _point(self, p: Tensor, g: Tensor, norm: Tensor, rho: float, group: Group) -> Tensor:
         mask = torch.empty(p.shape, dtype=torch.bool, device=p.device)

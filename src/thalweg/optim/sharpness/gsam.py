@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from thalweg.errors import InvalidArgument
-from thalweg.optim.sharpness.ascent import accumulator, precise, sam_point, total_norm
-from thalweg.optim.sharpness.sharpness_aware import Found, Group, SharpnessAware, check_not_negative
+from thalweg.optim.driver import hyperparameters as check
+from thalweg.optim.sharpness.ascent import accumulator, precise, total_norm
+from thalweg.optim.sharpness.sharpness_aware import Found, Group, SharpnessAware
 
 
 def orthogonal_part(gradients: Sequence[Tensor], perturbed: Sequence[Tensor]) -> list[Tensor]:
@@ -82,8 +83,8 @@ class GSAM(SharpnessAware):
         self._first = {}
 
     def _checked(self, options: Group, group: Group) -> Group:
-        check_not_negative("alpha", options["alpha"])
-        check_not_negative("rho_min", options["rho_min"])
+        check.nonnegative(options["alpha"], "alpha")
+        check.nonnegative(options["rho_min"], "rho_min")
         rate = group.get("initial_lr", group.get("lr", self.defaults.get("lr")))
         if rate is None:
             raise InvalidArgument("base must have a learning rate named lr for rho to follow, it has none")
@@ -96,12 +97,6 @@ class GSAM(SharpnessAware):
     def _radius(self, group: Group) -> float:
         limits = (self._option(group, name) for name in ("lr_min", "lr_max", "rho_min", "rho"))
         return scheduled_rho(float(group["lr"]), *limits)
-
-    def _weighed(self, p: Tensor, g: Tensor, group: Group) -> Tensor:
-        return g
-
-    def _point(self, p: Tensor, g: Tensor, norm: Tensor, rho: float, group: Group) -> Tensor:
-        return sam_point(p, g, norm, rho)
 
     def _remember(self, found: Found) -> None:
         # Copies: the second backward pass may write into the same memory.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from thalweg.optim.sharpness.ascent import sam_point
-from thalweg.optim.sharpness.sharpness_aware import Group, SharpnessAware
+from thalweg.optim.sharpness.sharpness_aware import SharpnessAware
 
 
 class SAM(SharpnessAware):
@@ -46,9 +45,3 @@ class SAM(SharpnessAware):
 
     def __init__(self, base: Optimizer, rho: float = 0.05, *, model: nn.Module | None = None) -> None:
         super().__init__(base, model, rho=rho)
-
-    def _weighed(self, p: Tensor, g: Tensor, group: Group) -> Tensor:
-        return g
-
-    def _point(self, p: Tensor, g: Tensor, norm: Tensor, rho: float, group: Group) -> Tensor:
-        return sam_point(p, g, norm, rho)

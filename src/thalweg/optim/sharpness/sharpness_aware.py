@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
-from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -15,7 +13,8 @@ from torch.optim import Optimizer
 
 from thalweg.errors import InvalidArgument
 from thalweg.objective.preserved import batchnorms
-from thalweg.optim.sharpness.ascent import total_norm
+from thalweg.optim.driver import hyperparameters as check
+from thalweg.optim.sharpness.ascent import sam_point, total_norm
 
 Group: TypeAlias = dict[str, Any]
 Found: TypeAlias = list[tuple[Group, Tensor, Tensor]]
@@ -213,13 +212,13 @@ class SharpnessAware(Optimizer):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base!r})"
 
-    @abstractmethod
     def _weighed(self, p: Tensor, g: Tensor, group: Group) -> Tensor:
         """What the norm in the ascent is taken of: g, or Tg."""
+        return g
 
-    @abstractmethod
     def _point(self, p: Tensor, g: Tensor, norm: Tensor, rho: float, group: Group) -> Tensor:
-        """The perturbed point of one parameter."""
+        """The perturbed point of one parameter: SAM's, p + ρg/norm."""
+        return sam_point(p, g, norm, rho)
 
     def _radius(self, group: Group) -> float:
         return self._option(group, "rho")
@@ -242,7 +241,7 @@ class SharpnessAware(Optimizer):
         return {self._names[name]: value for name, value in self._checked(options, group).items()}
 
     def _checked(self, options: Group, group: Group) -> Group:
-        check_not_negative("rho", options["rho"])
+        check.nonnegative(options["rho"], "rho")
         return options
 
     def _gradients(self, missing: str) -> Found:
@@ -288,12 +287,6 @@ class SharpnessAware(Optimizer):
                 f"GradScaler cannot step with {what}: scale, backward(), ascend(), scale, backward(), "
                 "then scaler.step(optimizer)"
             )
-
-
-def check_not_negative(name: str, value: float) -> None:
-    """Raise InvalidArgument unless `value` is finite and at least 0."""
-    if not 0 <= value < math.inf:
-        raise InvalidArgument(f"{name} must be finite and not negative, got {value}")
 
 
 def _needs_closure(base: Optimizer) -> bool:
