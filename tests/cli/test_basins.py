@@ -64,6 +64,7 @@ def test_a_long_table_is_cut(thalweg: Command) -> None:
         (("quartic",), "basins need a surface of two coordinates, quartic has 1"),
         (("quartic", "--lr", "0.1"), "surface must be one of two coordinates"),
         (("digits",), "digits is a problem, not a surface"),
+        (("booth", "--lr", "0"), "--lr must be positive and finite, got '0'"),
         (("booth", "--lr", "0.1,0.2"), "--lr must be one number or auto, got '0.1,0.2'"),
         (("booth", "--lr", "0.1", "--resolution", "1"), "resolution must be at least 2, got 1"),
         (("booth", "--optimizer", "adm"), "unknown optimizer 'adm': did you mean adam or adamw?"),

@@ -35,6 +35,14 @@ def test_compare_tells_a_table_and_leaves_a_picture(thalweg: Command, tmp_path: 
     assert thalweg("compare", *QUICK).out == found.out
 
 
+def test_one_race_of_each(thalweg: Command) -> None:
+    found = thalweg("compare", *SMALL, "--optimizers", "sgd,adam", "--budget", 5, "--tune", 0, "--seeds", 1)
+    assert found.out.startswith("wine: 2 optimizers, 5 gradient evaluations from 1 seed, ranked by test loss")
+    assert "from one seed, which gives no interval" in found.out
+    assert "±" not in found.out
+    assert "Student" not in found.out
+
+
 def test_compare_as_json(thalweg: Command) -> None:
     found = thalweg(
         "compare", *QUICK, "--metric", "test-accuracy", "--schedule", "cosine", "--out", "c", "--json"
@@ -57,7 +65,13 @@ def test_compare_as_json(thalweg: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("booth",), "target 'booth' is a surface"),
+        (("booth",), "descend booth --optimizers sgd,adamw,lion descends it"),
+        (
+            ("goe", "--set", "dim=2", "--optimizers", "sgd(momentum=0.9), sam(adam(eps=1e-6)), muon"),
+            "goe is a surface and has no data to train on: "
+            "thalweg descend goe --set dim=2 --optimizers sgd,adam descends it",
+        ),
+        ((*SMALL, "--optimizers", "sgd(lr=0),adam"), "sgd: lr cannot be given, it is what is tuned"),
         ((*SMALL, "--optimizers", "sgd,adamv"), "unknown optimizer 'adamv': did you mean adam"),
         ((*SMALL, "--optimizers", "sgd"), "optimizers must name at least two"),
         ((*SMALL, "--schedule", "cosin"), "did you mean cosine"),
@@ -85,7 +99,8 @@ def test_lr_range(thalweg: Command, tmp_path: Path) -> None:
 def test_lr_range_refuses(thalweg: Command, tmp_path: Path) -> None:
     assert "low and high must be positive" in thalweg("lr-range", *SMALL, "--low", "0").line
     assert "--out must end in" in thalweg("lr-range", *SMALL, "--out", "a.txt").line
-    assert "is a surface" in thalweg("lr-range", "booth").line
+    told = thalweg("lr-range", "booth", "--optimizer", "muon").line
+    assert told == "booth is a surface and has no data to train on: thalweg descend booth descends it"
     assert list(tmp_path.iterdir()) == []
 
 

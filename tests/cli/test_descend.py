@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 from cli.conftest import Command
-from thalweg.cli.rates import GRID, SCHEDULES, entries, rate_schedule
+from thalweg.cli.rates import GRID, SCHEDULES, best_rate, entries, kept, rate_schedule
 from thalweg.errors import InvalidArgument
+from thalweg.optim.descent import Descent
+from thalweg.optim.outcomes import KINDS, Outcomes
 
 
 @pytest.fixture
@@ -34,7 +38,7 @@ def test_picture_and_table(thalweg: Command) -> None:
     lines = found.out.splitlines()
     assert re.split(r" {2,}", lines[0].strip()) == ["optimizer", "rate", "loss", "distance", "steps", "ends"]
     assert [line.split()[0] for line in lines[1:3]] == ["sgd", "adam"]
-    assert "Rates were chosen: of 17 from 1 × 10⁻⁷ to 10" in found.out
+    assert "Rates were chosen from 17 between 1 × 10⁻⁷ and 10: " in found.out
     assert lines[-1] == "Picture: runs/descend-rosenbrock.png"
     assert Path("runs/descend-rosenbrock.png").read_bytes().startswith(b"\x89PNG")
 
@@ -96,6 +100,47 @@ def test_passing_through_a_minimum_is_no_arrival(thalweg: Command, figures: list
     assert short["steps_to_a_thousandth"] is None
     long = thalweg("descend", "quadratic", *arguments, "--steps", "200").json["descents"][0]
     assert 10 < long["steps_to_a_thousandth"] < 200
+
+
+def test_a_chosen_rate_keeps_to_the_picture_and_ends_at_a_minimum(
+    thalweg: Command, figures: list[Figure]
+) -> None:
+    found = thalweg("descend", "rastrigin", "--optimizers", "adam", "--json").json["descents"][0]
+    # A rate of 3 ends lower, without an end and after a round outside of the picture.
+    assert found["lr"] < 1
+    assert found["outcome"] == "converged"
+
+
+def test_the_order_of_preference_among_rates() -> None:
+    """Convergence inside, then staying inside, then convergence, then the loss; divergence is the worst."""
+    bounds = torch.tensor([[-1.0, 1.0], [-1.0, 1.0]])
+
+    def best(*ends: tuple[str, float, float]) -> int:
+        """The place chosen of descents with two starts, of which the second is the same for all."""
+        kinds = np.array([[KINDS.index(kind), KINDS.index("wandering")] for kind, _, _ in ends])  # pyright: ignore
+        path = torch.zeros(len(ends), 2, 3, 2)
+        for place, (_, furthest, _) in enumerate(ends):
+            path[place, 0, 1, 1] = furthest
+        loss = torch.tensor([[[0.0, 9.0, last], [0.0, 9.0, 0.0]] for _, _, last in ends])
+        zeros = np.zeros_like(kinds)
+        outcome = Outcomes(kinds, zeros, zeros, zeros, ())
+        tried = Descent(path, loss, torch.arange(3), outcome, "adam", 0.1)
+        return int(best_rate(tried, range(len(ends)), bounds))
+
+    assert best(("wandering", 0.5, 1.0), ("converged", 0.5, 2.0)) == 1
+    assert best(("converged", -1.5, 1.0), ("wandering", 0.5, 2.0)) == 1
+    assert best(("wandering", 1.5, 1.0), ("converged", 1.5, 2.0)) == 1
+    assert best(("converged", 0.5, 2.0), ("converged", 0.5, 1.0)) == 1
+    assert best(("wandering", 1.5, 2.0), ("wandering", 1.5, 1.0)) == 1
+    assert best(("diverged", 0.5, 1.0), ("wandering", 1.5, 2.0)) == 1
+    assert best(("diverged", math.nan, math.nan), ("diverged", math.inf, math.inf)) == 0
+    # The bounds are inside.
+    assert best(("wandering", 1.01, 1.0), ("wandering", 1.0, 2.0)) == 1
+
+
+@pytest.mark.parametrize(("steps", "every"), [(1, 1), (200, 1), (1000, 1), (1001, 2), (10**6, 1000)])
+def test_trials_keep_a_thousand_iterates(steps: int, every: int) -> None:
+    assert kept(steps) == every
 
 
 def test_two_rates_of_one_optimizer(thalweg: Command, figures: list[Figure]) -> None:
@@ -219,8 +264,9 @@ def test_a_surface_from_a_file(thalweg: Command, figures: list[Figure]) -> None:
             ("booth", "--lr", "0.1,0.2"),
             "--lr must hold one rate for all, or one for each of the 3 optimizers",
         ),
-        (("booth", "--lr", "-1"), "lr must be"),
-        (("booth", "--lr", "nan"), "lr must be"),
+        (("booth", "--lr", "-1"), "--lr must be positive and finite, got '-1'"),
+        (("booth", "--lr", "nan"), "--lr must be positive and finite, got 'nan'"),
+        (("booth", "--lr", "0.1,0,1"), "--lr must be positive and finite, got '0.1,0,1'"),
         (
             ("booth", "--optimizers", "steepest_descent", "--lr", "1"),
             "--lr is not for steepest_descent, which has no rate, got '1'",

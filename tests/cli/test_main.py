@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,14 @@ def test_interruption(
     assert found.status == 130
     assert found.out == ""
     assert found.err == "thalweg: interrupted: what was measured is kept, and the same command continues\n"
+
+
+def test_fonts_that_are_not_there_are_no_news(thalweg: Command) -> None:
+    log = logging.getLogger("matplotlib.font_manager")
+    log.setLevel(logging.NOTSET)
+    thalweg("--version")
+    assert not log.isEnabledFor(logging.WARNING)
+    assert log.isEnabledFor(logging.ERROR)
 
 
 def test_names(thalweg: Command) -> None:

@@ -97,6 +97,38 @@ def test_help_does_not_wait_for_torch() -> None:
     assert found.returncode == 0
 
 
+SLOW_TO_IMPORT = ("scipy", "sklearn", "pandas", "xarray", "torch._dynamo")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needless"),
+    [
+        (("descend", "booth", "--lr", "0.1", "--steps", "2"), SLOW_TO_IMPORT),
+        (("basins", "booth", "--lr", "0.1", "--steps", "2", "--resolution", "8"), SLOW_TO_IMPORT),
+        (("optimizers", "adamw"), (*SLOW_TO_IMPORT, "matplotlib")),
+        (("train", "mine.py:make", "--epochs", "1"), (*SLOW_TO_IMPORT[1:], "matplotlib", "scipy.optimize")),
+    ],
+    ids=lambda value: value[0],
+)
+def test_what_takes_long_is_imported_where_it_is_needed(
+    tmp_path: Path, arguments: tuple[str, ...], needless: tuple[str, ...]
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch\nfrom thalweg import Problem\n"
+        "def make():\n    x = torch.ones(3, 1)\n"
+        "    return Problem('mine', lambda: torch.nn.Linear(1, 1), torch.nn.functional.mse_loss, (x, x),"
+        " metrics=('loss',))\n"
+    )
+    code = (
+        f"import sys; from thalweg.cli import main; sys.argv = ['thalweg', *{arguments!r}]\n"
+        f"try: main()\nexcept SystemExit as stop: print(stop.code, sorted({set(needless)!r} & set(sys.modules)))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
+    )
+    assert (found.stdout.splitlines()[-1], found.stderr) == ("0 []", "")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="pipes of this kind are POSIX's")
 def test_reader_that_goes_away() -> None:
     reading, writing = os.pipe()

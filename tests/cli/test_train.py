@@ -49,7 +49,7 @@ def test_tells_the_outcome(thalweg: Command) -> None:
     assert found.out.startswith("adam at 0.01, 5 steps: done\n")
     for row in ("train loss", "train accuracy", "test loss", "test accuracy"):
         assert row in found.out
-    assert found.out.endswith("Run: runs/wine-training\n")
+    assert found.out.endswith("Run: runs/wine-training-hidden-3-adam-lr0.01-epochs1\n")
 
 
 def test_divergence_is_told(thalweg: Command) -> None:
@@ -62,8 +62,12 @@ def test_divergence_is_told(thalweg: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("booth",), "target 'booth' is a surface, only a problem can be trained"),
-        (("booth", "--epochs", "3"), "booth is not trained here, only problems are"),
+        (("booth",), "booth is a surface and has no data to train on: thalweg descend booth descends it"),
+        (
+            ("booth", "--optimizer", "adam", "--epochs", "3"),
+            "thalweg descend booth --optimizers adam descends it",
+        ),
+        (("wine", "--lr", "0"), "lr must be positive and finite, got 0.0"),
         (("wine", "--epochs", "-1"), "epochs must be at least 0, got -1"),
         (("wine", "--set", "hidden"), "--set takes NAME=VALUE, got 'hidden'"),
         (("absent.py:make",), "there is no file absent.py"),
@@ -77,9 +81,23 @@ def test_what_cannot_be_trained(
 
 
 def test_other_settings_in_the_same_folder(thalweg: Command) -> None:
-    assert thalweg("train", *SMALL, "--epochs", 1).status == 0
-    assert thalweg("train", *SMALL, "--epochs", 1).status == 0
-    assert "seed was 0, now 1" in thalweg("train", *SMALL, "--epochs", 1, "--seed", 1).line
+    assert thalweg("train", *SMALL, "--epochs", 1, "--out", "a").status == 0
+    assert thalweg("train", *SMALL, "--epochs", 1, "--out", "a").status == 0
+    assert "seed was 0, now 1" in thalweg("train", *SMALL, "--epochs", 1, "--seed", 1, "--out", "a").line
+
+
+def test_each_training_has_a_folder_of_its_own(thalweg: Command) -> None:
+    runs = [
+        thalweg("train", "wine", "--epochs", 0, *more, "--json").json["run"]
+        for more in ((), ("--optimizer", "adam"), ("--seed", 1), ("--seed", 0), ("--weight-decay", 0.1))
+    ]
+    assert runs == [
+        "runs/wine-training-epochs0",
+        "runs/wine-training-adam-epochs0",
+        "runs/wine-training-epochs0-seed1",
+        "runs/wine-training-epochs0",
+        "runs/wine-training-weight_decay0.1-epochs0",
+    ]
 
 
 class TestReportAndExport:

@@ -15,9 +15,12 @@ import thalweg as tw
 from comparison.tasks import BATCH, plain, samples, task
 from thalweg.comparison import Comparison, Entry
 from thalweg.comparison.contenders import contender
+from thalweg.comparison.intervals import estimate
+from thalweg.comparison.judging import sentences
 from thalweg.comparison.task import tuning_problem
 from thalweg.comparison.trial import train
 from thalweg.errors import InvalidArgument, RunConflict
+from thalweg.numbers import number
 from thalweg.store import Run
 
 SMALL: dict[str, Any] = {"optimizers": "sgd, adamw, sam(sgd)", "budget": 24, "tune": 6, "seeds": 3}
@@ -222,6 +225,28 @@ def test_divergence_counts_as_the_worst(tmp_path: Path) -> None:
     )
     assert nobody.sentences == ("Every optimizer diverged with every seed: nothing can be compared.",)
     assert math.isnan(nobody.goal_loss)
+
+
+def test_one_seed_gives_no_interval_and_says_so(tmp_path: Path) -> None:
+    found = compare(tmp_path / "run", optimizers="sgd, adamw", tune=1, seeds=1)
+    first, second = found.entries
+    assert second.difference is not None
+    assert math.isnan(second.difference.low)
+    assert found.sentences == (
+        f"{first.optimizer} has the best test loss, {number(first.final['test loss'].mean)}, from one seed, which "
+        "gives no interval.",
+        f"{second.optimizer} is behind {first.optimizer} by {number(second.difference.mean)}, perhaps by chance.",
+    )
+    assert "±" not in "".join(found.sentences)
+    assert found.notes[-1].startswith("There are no intervals, since there is one seed")
+    assert not any("Student" in note for note in found.notes)
+
+
+def test_who_is_behind_in_accuracy_is_so_by_a_positive_number(whole: Comparison) -> None:
+    first, second, _ = whole.entries
+    ranked = [first, replace(second, difference=estimate([-0.1, -0.11, -0.12]))]
+    told = sentences(ranked, "test accuracy", 3)
+    assert f"{second.optimizer} is behind {first.optimizer} by 0.110 ± 0.025." in told
 
 
 def test_accuracy_as_the_metric_is_to_be_high(tmp_path: Path) -> None:

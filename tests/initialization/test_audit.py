@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from tests.initialization.models import Bottleneck, Functional, ParallelBlock, c
 from torch import Tensor, nn
 
 from thalweg.errors import InvalidArgument
-from thalweg.initialization import audit, initialize
+from thalweg.initialization import SignalAudit, audit, initialize
 from thalweg.problems.character_gpt import CharacterGPT, next_character_loss
 from thalweg.problems.recurrent import Recurrent
 from thalweg.problems.resnet import ResNet
@@ -72,10 +73,22 @@ def test_a_deep_sigmoid_network_loses_its_input_and_its_gradient() -> None:
     initialize(model)
     found = audit(model, batch(32, 64))
     assert found.verdict == "vanishing"
-    assert found.first_bad is not None
-    assert "tells one sample from another" in found.reason
-    # Each layer leaves about 1/16 of the differences and of the gradient's mean square: 10⁻⁶ after five layers.
-    assert found.first_bad in {"8", "10", "12"}
+    gradient, signal = found.faults
+    assert (gradient.back, signal.back) == (True, False)
+    # Each layer leaves about 1/4 of the differences and of the gradient's scale: 10⁻³ after five layers, of 13 from
+    # either end, and 4⁻¹² = 6 × 10⁻⁸ at the other end.
+    assert gradient.first in {"12", "14", "16"}
+    assert signal.first in {"8", "10", "12"}
+    assert gradient.worst == "0"
+    for fault in found.faults:
+        assert 1e-9 < fault.factor < 1e-6
+    # Both are as bad; the gradient is told first, with its size, the samples that become alike after it.
+    assert (found.first_bad, found.verdict) == (gradient.first, gradient.verdict)
+    assert found.reason == f"{gradient.reason}. Also {signal.reason}"
+    assert gradient.reason.startswith(
+        f"{gradient.first}: going back, the gradient vanishes; at 0 its scale is "
+    )
+    assert "tells one sample from another" in signal.reason
     assert found.backward_slope < -3
     levels = [layer.gradient_level for layer in found.layers]
     assert levels[0] is not None
@@ -119,6 +132,37 @@ def test_one_bad_layer_is_named() -> None:
     assert found.first_bad == "4"
     assert "passes the ReLU" in found.reason
     assert found.layers[2].dead == 1
+
+
+def test_the_worst_fault_comes_first() -> None:
+    class Leak(nn.Module):
+        """Passes `scale` times its output on, of which a sliver is differentiable."""
+
+        def __init__(self, scale: float) -> None:
+            super().__init__()
+            self.layer, self.scale = nn.Linear(16, 16, bias=False), scale
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.layer(x)
+            return 1e-6 * x + (self.scale - 1e-6) * x.detach()
+
+    def of(scale: float) -> SignalAudit:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(16, 16, bias=False), Leak(scale), nn.Linear(16, 16, bias=False))
+        initialize(model, "orthogonal")
+        return audit(model, batch(32, 16))
+
+    # Orthogonal layers change no scale: the gradient loses 10⁻⁶ in the middle, the signal gains `scale` behind it.
+    found = of(1e4)
+    assert [fault.verdict for fault in found.faults] == ["vanishing", "exploding"]
+    assert [fault.factor for fault in found.faults] == pytest.approx([1e-6, 1e4], rel=1e-3)
+    assert [fault.decades for fault in found.faults] == pytest.approx([6, 4], abs=1e-3)
+    assert (found.verdict, found.first_bad) == ("vanishing", "1.layer")
+    assert found.reason.endswith(f"Also {found.faults[1].reason}")
+    assert found.faults[1].reason.startswith("2: the signal explodes, its scale is 10")
+    # Less than a decade apart, the signal comes first.
+    assert [fault.verdict for fault in of(2e5).faults] == ["exploding", "vanishing"]
+    assert of(10).faults == found.faults[:1]
 
 
 def test_a_gradient_that_vanishes_while_the_signal_does_not() -> None:
@@ -342,7 +386,13 @@ def test_the_table_reads() -> None:
     model = chain(nn.Sigmoid, 12, 16, 2, bias=True)
     initialize(model)
     lines = str(audit(model, batch(8, 16))).splitlines()
-    assert lines[0].split() == ["layer", "output", "gradient", "weight", "gradient", "activation"]
+    assert re.split(" {2,}", lines[0]) == [
+        "layer",
+        "mean output²",
+        "mean gradient²",
+        "‖weight gradient‖",
+        "activation",
+    ]
     assert len(lines) == 1 + 13 + 2
     assert sum("<- first bad" in line for line in lines) == 1
     assert lines[-1].startswith("vanishing: ")

@@ -17,14 +17,14 @@ from thalweg.cli.arguments import (
     QuietOption,
     SeedOption,
     SetOption,
-    TargetArgument,
     ThreadsOption,
-    parameters,
     use_threads,
 )
 from thalweg.cli.output import print_json, print_table
 from thalweg.cli.picture import save
+from thalweg.cli.problem_target import ProblemArgument, problem_named
 from thalweg.cli.progress import TerminalProgress
+from thalweg.cli.start_up import optimizers_without_compiler
 from thalweg.numbers import number, with_error
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Quantity(StrEnum):
 
 
 def compare(
-    target: TargetArgument,
+    problem: ProblemArgument,
     optimizers: Annotated[
         str,
         typer.Option(help='Names with commas between, also "adamw(weight_decay=0.1)" and "sam(momentum)".'),
@@ -79,7 +79,7 @@ def compare(
     ] = None,
     batch_size: BatchOption = None,
     seed: SeedOption = 0,
-    out: Annotated[Path | None, typer.Option(help="Run folder; runs/TARGET-compare if not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/PROBLEM-compare if not given.")] = None,
     assignments: SetOption = None,
     threads: ThreadsOption = None,
     json: JsonOption = False,
@@ -98,9 +98,10 @@ def compare(
         thalweg compare my_model.py:make --optimizers "adamw, sam(momentum)" --schedule cosine
     """
     use_threads(threads)
+    target = problem_named(problem, assignments, optimizers)
     from thalweg import comparison, plots
 
-    with TerminalProgress(quiet=quiet) as progress:
+    with optimizers_without_compiler(), TerminalProgress(quiet=quiet) as progress:
         found = comparison.compare(
             target,
             optimizers,
@@ -114,7 +115,6 @@ def compare(
             batch_size=batch_size,
             seed=seed,
             out=out,
-            parameters=parameters(assignments),
             progress=progress,
             command=shlex.join(["thalweg", *sys.argv[1:]]),
         )
@@ -141,8 +141,8 @@ def _print(found: Comparison) -> None:
     shown = [found.metric, *(name for name in first.final if name.startswith(split) and name != found.metric)]
     shown += ["train loss"] if split == "test" else []
     print(
-        f"{found.problem}: {len(found.entries)} optimizers, {found.budget} gradient evaluations from each of "
-        f"{len(found.seeds)} seeds, ranked by {found.metric}\n"
+        f"{found.problem}: {len(found.entries)} optimizers, {found.budget} gradient evaluations from "
+        f"{'1 seed' if len(found.seeds) == 1 else f'each of {len(found.seeds)} seeds'}, ranked by {found.metric}\n"
     )
     print_table(
         ("", "rate", *shown),

@@ -13,7 +13,7 @@ import typer
 from thalweg.cli.arguments import JsonOption, SeedOption, SetOption
 from thalweg.cli.output import print_json, print_table
 from thalweg.cli.picture import checked_picture, save
-from thalweg.cli.rates import AUTO, GRID, SCHEDULES, Entry, best_rate, entries, rate_schedule
+from thalweg.cli.rates import AUTO, GRID, SCHEDULES, Entry, best_rate, entries, kept, rate_schedule
 from thalweg.cli.surface_target import SurfaceArgument, described, surface_named
 from thalweg.errors import InvalidArgument
 from thalweg.numbers import number
@@ -34,8 +34,9 @@ def descend(
         str,
         typer.Option(
             "--lr",
-            help="auto: for each optimizer the best of two rates a decade; a number for all of them; numbers with "
-            "commas between, one for each optimizer, or several for a single one.",
+            help="auto: two rates a decade are tried, and of those with which each optimizer ends at a minimum without "
+            "leaving the surface's domain, or at least stays in it, the one with the lowest final loss is taken. Or a "
+            "number for all; or numbers with commas between, one for each optimizer, or several for a single one.",
         ),
     ] = AUTO,
     start: Annotated[
@@ -92,8 +93,9 @@ def descend(
     _print(rows, several=len(starts or ()) > 1)
     if any(run.chosen for run in runs):
         print(
-            f"\nRates were chosen: of {len(GRID)} from {number(GRID[0])} to {number(GRID[-1])}, two a decade, the one "
-            "with the lowest final loss among those that do not diverge."
+            f"\nRates were chosen from {len(GRID)} between {number(GRID[0])} and {number(GRID[-1])}: of those with "
+            "which the optimizer ends at a minimum without leaving the surface's domain, or at least stays in it, the "
+            "one with the lowest final loss."
         )
     if found.size > 2:
         print(f"\nThe picture shows losses alone: {found.name} has {found.size} coordinates.")
@@ -160,11 +162,11 @@ def _run(
             entry.optimizer,
             starts,
             lr=[scheduled(r) for r in GRID],
-            keep="last",
+            keep=kept(steps),
             follow=False,
             **shared,
         )
-        rate = best_rate(tried, GRID)
+        rate = best_rate(tried, GRID, surface.domain)
     return _Run(
         entry, descended(surface, entry.optimizer, starts, lr=scheduled(rate), **shared), rate, chosen
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Annotated, NoReturn
@@ -61,6 +62,8 @@ def main() -> NoReturn:
     # Threads that spin while they wait slow each other down a hundredfold when the machine has other work too.
     # Read when torch is first imported, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Matplotlib warns of each font that it looks for and replaces, on a machine with few or a stale list of them.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     # Taken out here, so that it may stand anywhere on the line.

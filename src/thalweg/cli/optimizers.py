@@ -8,6 +8,7 @@ import typer
 
 from thalweg.cli.arguments import JsonOption
 from thalweg.cli.output import print_json
+from thalweg.cli.start_up import optimizers_without_compiler
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,10 +74,11 @@ def _one(graph: Genealogy, name: str, json: bool) -> None:
     console = _console()
     _list(console, entry)
     for difference in differences:
-        head, *lines = str(difference).splitlines()
-        _say(console, f"\n{head}", style="bold")
-        for line in lines:
-            _say(console, line.strip(), 4)
+        _say(console, f"\n{difference.a.title} → {difference.b.title}", style="bold")
+        for part, lines in difference.parts.items():
+            _say(console, part, 4)
+            for line in lines:
+                _say(console, line, 8)
     if children:
         _say(console, "\nFrom it descend", style="bold")
         for edge in children:
@@ -151,8 +153,9 @@ def state_bytes(name: str) -> float | None:
     parameter = torch.nn.Parameter(torch.eye(_SIDE))
     parameter.grad = torch.ones_like(parameter)
     try:
-        optimizer = optim.get(name)([parameter])
-        optimizer.step()
+        with optimizers_without_compiler():
+            optimizer = optim.get(name)([parameter])
+            optimizer.step()
     except (TypeError, ValueError, RuntimeError):
         return None
     held = [value for key, value in optimizer.state[parameter].items() if key != "step"]

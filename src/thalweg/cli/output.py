@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from thalweg.cli.table import table_lines
 
 
 def print_json(value: Any) -> None:
@@ -24,14 +28,15 @@ def _finite(value: Any) -> Any:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their column names, without borders; the first column to the left, the rest to the right."""
+    """Print rows under their column names, without borders; on a terminal as wide as that is, folded if need be."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    # In a pipe each row is one line: what reads them does not want them folded.
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    console = Console(soft_wrap=True)
+    head, *body = table_lines(columns, rows, width)
+    for line in head:
+        console.print(Text(line, style="bold"))
+    for line in (line for row in body for line in row):
+        print(line)

@@ -11,8 +11,10 @@ from thalweg.errors import InvalidArgument
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from thalweg.optim.descent import Descent
+    from thalweg.optim.outcomes import Kind
     from thalweg.schedules import Schedule
 
 AUTO = "auto"
@@ -21,6 +23,8 @@ LINE_SEARCHED = "steepest_descent"
 
 GRID = tuple(float(f"{digit}e{power}") for power in range(-7, 2) for digit in (1, 3))[:-1]
 """The rates that are tried: 1 and 3 of every decade, from 10⁻⁷ to 10."""
+
+_MOST_KEPT = 1000
 
 SCHEDULES = ("constant", "cosine", "exponential", "linear", "step", "warmup")
 
@@ -35,15 +39,19 @@ class Entry:
 
 
 def given_rates(text: str) -> list[float] | None:
-    """The rates in a comma-separated list; None for "auto". Raises InvalidArgument for anything else."""
+    """The positive rates in a comma-separated list; None for "auto". Raises InvalidArgument for anything else."""
     if text.strip().lower() == AUTO:
         return None
     try:
-        return [float(part) for part in text.split(",")]
+        rates = [float(part) for part in text.split(",")]
     except ValueError as error:
         raise InvalidArgument(
             f"--lr must be a number, numbers with commas between, or auto, got {text!r}"
         ) from error
+    # Optimizers take a rate of 0, as torch's do; a command that goes nowhere is a mistake.
+    if not all(0 < rate < math.inf for rate in rates):
+        raise InvalidArgument(f"--lr must be positive and finite, got {text!r}")
+    return rates
 
 
 def entries(optimizers: str, lr: str, line_search: str | None) -> list[Entry]:
@@ -104,13 +112,29 @@ def rate_schedule(name: str | None, steps: int) -> Callable[[float], float | Sch
     return made[name]
 
 
-def best_rate(tried: Descent, rates: Sequence[float]) -> float:
-    """The rate, of those tried, of the fewest descents that diverged, and among these of the lowest mean final loss."""
+def kept(steps: int) -> int:
+    """Every which iterate of a trial is looked at: all of them, of long ones a thousand, so that they fit in memory."""
+    return -(-steps // _MOST_KEPT)
+
+
+def best_rate(tried: Descent, rates: Sequence[float], bounds: Tensor) -> float:
+    """The best of the rates tried on a surface with `bounds` (n, 2), by what its descents from all starts did.
+
+    In this order: the fewest diverged, the most ended at a minimum without having left the bounds, the most stayed
+    within them, the most ended at a minimum, the lowest mean final loss.
+    """
     import numpy as np
 
     from thalweg.optim.outcomes import KINDS
 
-    diverged = (tried.outcome.kind == KINDS.index("diverged")).sum(axis=1)
+    def ended(kind: Kind) -> np.ndarray:
+        return tried.outcome.kind == KINDS.index(kind)
+
+    low, high = bounds.unbind(1)
+    # Of numbers that are not finite neither comparison holds.
+    inside = ((tried.path >= low) & (tried.path <= high)).all(-1).all(-1).cpu().numpy()
+    diverged, settled = ended("diverged"), ended("converged")
     final: np.ndarray = tried.loss[..., -1].double().cpu().numpy()
     loss = np.where(np.isfinite(final), final, np.inf).mean(axis=1)
-    return rates[int(np.lexsort((loss, diverged))[0])]
+    wanted = (~diverged, settled & inside, inside, settled)
+    return rates[int(np.lexsort((loss, *(-good.sum(axis=1) for good in reversed(wanted))))[0])]

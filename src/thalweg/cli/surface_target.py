@@ -23,7 +23,7 @@ def surface_named(name: str, assignments: list[str] | None) -> Surface:
 
     Raises InvalidArgument for something that is no surface, UnknownName for a name that is nothing.
     """
-    from thalweg import problems, surfaces, surveys
+    from thalweg import problems, surfaces
 
     if name in problems.names():
         raise InvalidArgument(
@@ -33,6 +33,8 @@ def surface_named(name: str, assignments: list[str] | None) -> Surface:
     given = parameters(assignments)
     if ".py" not in name:
         return surfaces.get(name, **given)
+    from thalweg import surveys
+
     found = surveys.resolve(name, **given).objective
     if not isinstance(found, surfaces.Surface):
         raise InvalidArgument(

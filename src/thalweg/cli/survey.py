@@ -27,6 +27,7 @@ from thalweg.cli.arguments import (
 )
 from thalweg.cli.output import print_json, print_table
 from thalweg.cli.progress import TerminalProgress
+from thalweg.cli.start_up import optimizers_without_compiler
 from thalweg.errors import RunConflict
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def survey(
         raise RunConflict(
             f"{folder} holds a run: give another --out, delete the folder, or leave out --no-resume"
         )
-    with TerminalProgress(quiet=quiet) as progress:
+    with optimizers_without_compiler(), TerminalProgress(quiet=quiet) as progress:
         found = survey_and_report(
             found_target,
             folder,

@@ -140,8 +140,13 @@ def _notes(terms: Terms, problem: Problem) -> list[str]:
         notes.append(f"{', '.join(without)}: no schedule, averaging takes its place.")
     if problem.test is None:
         notes.append("There are no test data: training losses say nothing of how well the models generalize.")
-    notes.append(
-        "Intervals are 95 % Student-t over seeds; differences are paired by seed, each interval for itself, with no "
-        "correction for how many there are."
-    )
+    if len(terms.seeds) > 1:
+        notes.append(
+            "Intervals are 95 % Student-t over seeds; differences are paired by seed, each interval for itself, with "
+            "no correction for how many there are."
+        )
+    else:
+        notes.append(
+            "There are no intervals, since there is one seed: what is chance and what is not takes several, such as 3."
+        )
     return notes

@@ -97,21 +97,28 @@ def sentences(ranked: Sequence[Entry], metric: str, seeds: int) -> list[str]:
     winner = ranked[0]
     if winner.diverged == seeds:
         return ["Every optimizer diverged with every seed: nothing can be compared."]
+    best = _shown(winner.final[metric])
     told = [
-        f"{winner.optimizer} has the best mean {metric}, {_shown(winner.final[metric])} over {seeds} seeds."
+        f"{winner.optimizer} has the best {metric}, {best}, from one seed, which gives no interval."
+        if seeds == 1
+        else f"{winner.optimizer} has the best mean {metric}, {best} over {seeds} seeds."
     ]
     for entry in ranked[1:]:
         apart = entry.difference
-        if entry.diverged == seeds:
+        if entry.diverged == seeds or apart is None:
             continue
-        if apart is None or math.isnan(apart.low):
+        if seeds > 1 and math.isnan(apart.low):
             told.append(
-                f"{entry.optimizer}: too few seeds for an interval of the difference to {winner.optimizer}."
+                f"{entry.optimizer}: too few seeds without a divergence for an interval of the difference to "
+                f"{winner.optimizer}."
             )
         elif apart.holds_zero:
             told.append(f"{entry.optimizer}: no difference to {winner.optimizer} seen ({_shown(apart)}).")
         else:
-            told.append(f"{entry.optimizer} is behind {winner.optimizer} by {_shown(apart)}.")
+            by = _shown(apart, signed=False)
+            told.append(
+                f"{entry.optimizer} is behind {winner.optimizer} by {by}{', perhaps by chance' if seeds == 1 else ''}."
+            )
     for entry in ranked:
         if entry.diverged:
             told.append(f"{entry.optimizer} diverged with {entry.diverged} of {seeds} seeds.")
@@ -123,8 +130,10 @@ def sentences(ranked: Sequence[Entry], metric: str, seeds: int) -> list[str]:
     return told
 
 
-def _shown(value: Estimate) -> str:
-    return with_error(value.mean, value.half_width)
+def _shown(value: Estimate, *, signed: bool = True) -> str:
+    """The mean with its interval, alone where there is none."""
+    mean = value.mean if signed else abs(value.mean)
+    return number(mean) if math.isnan(value.half_width) else with_error(mean, value.half_width)
 
 
 def _finals(trials: Sequence[Trial], quantity: str) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from thalweg.errors import InvalidArgument
 from thalweg.initialization.draw import generator
+from thalweg.initialization.faults import Fault, Verdict, find_faults
 from thalweg.initialization.initialize import check_parameters
-from thalweg.initialization.propagation import LayerSignal, Verdict, judge, layer_signals, slope_per_layer
+from thalweg.initialization.propagation import LayerSignal, layer_signals, slope_per_layer
 from thalweg.initialization.sample import call, first_line, undisturbed
 from thalweg.initialization.signals import Recorder, layer_modules, random_cotangent
 from thalweg.numbers import number
@@ -25,9 +26,10 @@ BatchNorm: TypeAlias = Literal["batch", "eval"]
 class SignalAudit:
     """How signals and gradients pass the layers of a model.
 
-    layers: one entry per call of a layer, in order. verdict: "healthy", "vanishing", "exploding" or "not finite".
-    first_bad: name of the layer where that first happens, None when healthy: going forward, or, where the forward
-    signal is sound, going back from the output. reason: in words. forward_slope: least-squares slope of log2 of the
+    layers: one entry per call of a layer, in order. faults: all that were found, the worst first.
+    verdict: of the worst, "vanishing", "exploding" or "not finite", or "healthy". first_bad: name of the layer where
+    the worst first happens, going forward or, for the gradient, back from the output; None when healthy.
+    reason: in words, of the worst and then of the others. forward_slope: least-squares slope of log2 of the
     output's mean square per layer; backward_slope: the same of the gradient's, per layer back from the output.
     batchnorm: how batch-norm layers normalized. followed: whether the operations between the layers were seen.
     """
@@ -40,9 +42,10 @@ class SignalAudit:
     backward_slope: float
     batchnorm: BatchNorm
     followed: bool
+    faults: tuple[Fault, ...] = ()
 
     def __str__(self) -> str:
-        head = ("layer", "output", "gradient", "weight gradient", "activation")
+        head = ("layer", "mean output²", "mean gradient²", "‖weight gradient‖", "activation")
         rows = [head, *(_row(layer, layer.name == self.first_bad) for layer in self.layers)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
         lines = [
@@ -70,7 +73,7 @@ def audit(
     limit: float = 1e3,
     seed: int | torch.Generator = 0,
 ) -> SignalAudit:
-    """Measure output and gradient of every layer on a batch and name the first at which either is lost or blows up.
+    """Measure output and gradient of every layer on a batch and name those at which either is lost or blows up.
 
     A layer is bad when the root mean square of its output is below 1/limit or above `limit` times that of the first
     layer since the signal was last normalized; when all its units are zero after a ReLU for every sample; when the
@@ -124,17 +127,25 @@ def audit(
         _start_behind_zero_heads(recorder, total, draw)
     passages = recorder.passages
     signals = layer_signals(passages)
-    verdict, index, reason = judge(signals, passages, limit)
+    faults = find_faults(signals, passages, limit)
     return SignalAudit(
         signals,
-        verdict,
-        None if index is None else signals[index].name,
-        reason,
+        faults[0].verdict if faults else "healthy",
+        faults[0].first if faults else None,
+        _reason(faults, limit),
         slope_per_layer([signal.mean_square for signal in signals]),
         slope_per_layer([signal.gradient or 0.0 for signal in reversed(signals)]),
         batchnorm,
         recorder.follow,
+        faults,
     )
+
+
+def _reason(faults: Sequence[Fault], limit: float) -> str:
+    if not faults:
+        return f"no layer is beyond a factor of {number(limit)} in scale, forward or back"
+    worst, *others = (fault.reason for fault in faults)
+    return f"{worst}. Also {'. And '.join(others)}" if others else worst
 
 
 def _recorded(model: nn.Module, forward: Callable[[], Any]) -> tuple[Recorder, Any]:

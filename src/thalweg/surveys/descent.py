@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from torch import Tensor
 
 from thalweg.surfaces import Surface
@@ -18,6 +17,8 @@ def descend_to_minimum(surface: Surface) -> tuple[Tensor, dict[str, Any]]:
 
     A path that leaves the finite numbers (a surface without a minimum) ends at its last finite point.
     """
+    from scipy.optimize import minimize  # takes a third of a second to import
+
     path = [surface.point]
 
     def value(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

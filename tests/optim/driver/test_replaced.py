@@ -38,7 +38,9 @@ def one_waits(params: list[nn.Parameter], _: torch.optim.Optimizer) -> None:
     params[0].grad = None
 
 
-@pytest.mark.parametrize("replace", [other_memory, other_order, other_entry, other_entries, no_state, one_waits])
+@pytest.mark.parametrize(
+    "replace", [other_memory, other_order, other_entry, other_entries, no_state, one_waits]
+)
 def test_a_step_after_a_replacement_equals_torchs(
     replace: Callable[[list[nn.Parameter], torch.optim.Optimizer], None],
 ) -> None:
