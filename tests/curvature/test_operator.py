@@ -147,3 +147,170 @@ def test_the_context_is_left_after_an_exception_too():
     with pytest.raises(ZeroDivisionError):
         interrupted()
     assert not operator.here._kept
+
+
+@pytest.fixture
+def other():
+    return rotated(torch.linspace(0.1, 1, 90, dtype=torch.float64), seed=1)
+
+
+def assert_is(operator, wanted):
+    assert float((operator.dense() - wanted).abs().max()) <= 100 * EPS * max(float(wanted.abs().max()), 1)
+    v = torch.randn(len(wanted), 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    for w in (v, v[:, 0]):
+        torch.testing.assert_close(operator @ w, wanted @ w, rtol=0, atol=1000 * EPS)
+
+
+def test_algebra(matrix, other):
+    a, b = SymmetricOperator.of(matrix), SymmetricOperator.of(other)
+    identity = torch.eye(90, dtype=torch.float64)
+    assert_is(a + b, matrix + other)
+    assert_is(a - b, matrix - other)
+    assert_is(3 * a, 3 * matrix)
+    assert_is(a * 0.5, matrix / 2)
+    assert_is(np.float64(2) * a, 2 * matrix)
+    assert_is(-a, -matrix)
+    assert_is(a.shifted(-1.5), matrix - 1.5 * identity)
+    assert_is(2 * a - (b + a).shifted(1) * 3, 2 * matrix - 3 * (other + matrix + identity))
+    assert (a - (b + a)).name == "matrix − (matrix + matrix)"
+
+
+def test_products_count_once_in_each_operator(matrix, other):
+    a, b = SymmetricOperator.of(matrix), SymmetricOperator.of(other)
+    total = 2 * (a + b).shifted(1)
+    total @ torch.ones(90, 3, dtype=torch.float64)
+    assert (total.products, a.products, b.products) == (3, 3, 3)
+    block = a.restricted(slice(10))
+    block.dense()
+    assert (block.products, a.products) == (10, 13)
+    (a + a) @ torch.ones(90, dtype=torch.float64)
+    assert a.products == 15
+
+
+def test_restrictions(matrix):
+    a = SymmetricOperator.of(matrix)
+    mask = torch.arange(90) % 4 == 1
+    for where, index in (
+        (slice(5, 20), torch.arange(5, 20)),
+        (slice(None, None, 7), torch.arange(0, 90, 7)),
+        ([3], torch.tensor([3])),
+        ([0, 2, 1, 3], torch.tensor([0, 2, 1, 3])),
+        (torch.tensor([88, 4, 31]), torch.tensor([88, 4, 31])),
+        (mask, mask.nonzero()[:, 0]),
+    ):
+        assert_is(a.restricted(where), matrix[index][:, index])
+    assert a.restricted(slice(5, 20)).name == "matrix in 15 of 90 rows"
+    assert_is(a.restricted(slice(5, 20)).restricted([1, 0]), matrix[[6, 5]][:, [6, 5]])
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ([], "where chooses nothing of 90 rows"),
+        (slice(90, 95), "where chooses nothing of 90 rows"),
+        (torch.zeros(90, dtype=torch.bool), "where chooses nothing of 90 rows"),
+        ([3, 90], "where must hold integers from 0 to 89, got 3 to 90"),
+        ([-1], "where must hold integers from 0 to 89"),
+        (torch.tensor([0.5]), "where must hold integers"),
+        ([3, 4, 3], "where must name each row once, got 3 of which some repeat"),
+        (torch.ones(5, dtype=torch.bool), r"where: a mask must have shape \(90,\), got \(5,\)"),
+    ],
+)
+def test_bad_restrictions(matrix, where, message):
+    with pytest.raises(InvalidArgument, match=message) as raised:
+        SymmetricOperator.of(matrix).restricted(where)
+    assert "\n" not in str(raised.value)
+
+
+def test_deflation_takes_eigenvectors_out(matrix):
+    values, vectors = torch.linalg.eigh(matrix)
+    operator = SymmetricOperator.of(matrix).deflated(vectors[:, -5:])
+    left = torch.linalg.eigvalsh(operator.dense())
+    wanted = torch.cat([values[:-5], torch.zeros(5, dtype=torch.float64)]).sort().values
+    assert float((left - wanted).abs().max()) <= 1e3 * EPS * 5
+    q = torch.linalg.qr(torch.randn(90, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))).Q
+    for some in (q, q[:, 0]):
+        columns = some.reshape(90, -1)
+        p = torch.eye(90, dtype=torch.float64) - columns @ columns.T
+        assert_is(SymmetricOperator.of(matrix).deflated(some), p @ matrix @ p)
+    assert_is(SymmetricOperator.of(matrix).deflated(q[:, :0]), matrix)
+
+
+def test_bad_deflations(matrix):
+    operator = SymmetricOperator.of(matrix)
+    for vectors in (torch.ones(90, 2), 2 * torch.eye(90, 3), torch.full((90, 1), torch.nan)):
+        with pytest.raises(InvalidArgument, match=r"vectors must be orthonormal.*pass torch.linalg.qr"):
+            operator.deflated(vectors.double())
+    for shape in ((89, 2), (90, 2, 2), ()):
+        with pytest.raises(ShapeMismatch, match=r"vectors must have shape \(90, k\)"):
+            operator.deflated(torch.zeros(shape, dtype=torch.float64))
+
+
+def test_operators_that_do_not_fit_each_other(matrix):
+    a = SymmetricOperator.of(matrix)
+    with pytest.raises(
+        ShapeMismatch, match=r"cannot combine matrix and matrix: their size is \(90, 90\) and \(2, 2\)"
+    ):
+        a + SymmetricOperator.of(torch.eye(2, dtype=torch.float64))
+    with pytest.raises(ShapeMismatch, match=r"their dtype is torch.float64 and torch.float32"):
+        a - SymmetricOperator.of(matrix.float())
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(InvalidArgument, match="factor must be finite"):
+            bad * a
+        with pytest.raises(InvalidArgument, match="sigma must be finite"):
+            a.shifted(bad)
+    for wrong in (lambda: a + 1, lambda: a - matrix, lambda: a * "2", lambda: a * a):
+        with pytest.raises(TypeError):
+            wrong()
+
+
+def test_the_diagonal_is_exact(matrix):
+    operator = SymmetricOperator.of(matrix)
+    assert torch.equal(operator.diagonal(), matrix.diagonal())
+    assert operator.products == 90
+    small = SymmetricOperator.of(matrix[:1, :1])
+    assert torch.equal(small.diagonal(), matrix[0, :1])
+    exact = case("mlp").hessian.diagonal()
+    with hessian(case("mlp").objective) as operator:
+        assert float((operator.diagonal() - exact).abs().max()) <= 100 * EPS * case("mlp").norm
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_asymmetry_is_found_by_a_few_products(matrix, dtype):
+    skew = torch.randn(90, 90, generator=torch.Generator().manual_seed(5)).to(dtype)
+    skew = (skew - skew.T) / torch.linalg.matrix_norm(skew, 2)
+    operator = SymmetricOperator.of(matrix.to(dtype))
+    operator.check_symmetry()
+    assert operator.products == 2
+    with pytest.raises(InvalidArgument, match="matrix is not symmetric: entries differ"):
+        SymmetricOperator.of((matrix + 0.01 * skew).to(dtype)).check_symmetry(4)
+    for probes in (1, 0, 2.5):
+        with pytest.raises(InvalidArgument, match="probes must be an integer of at least 2"):
+            operator.check_symmetry(probes)
+
+
+@pytest.mark.parametrize("name", ["mlp", "convolutional", "attention", "recurrent"])
+def test_hessians_of_models_pass_for_symmetric(name):
+    for seed in range(5):
+        hessian(case(name).objective).check_symmetry(3, seed=seed)
+
+
+def test_closing_what_is_made_of_operators_closes_them():
+    objective = case("mlp").objective
+    with (2 * (hessian(objective) + hessian(objective, objective.point + 0.1))).restricted(slice(9)) as made:
+        made @ torch.ones(9, dtype=torch.float64)
+        points = [part.here for part in made._parts[0]._parts[0]._parts]
+        assert all(here._kept for here in points)
+    assert not any(here._kept for here in points)
+    assert made.difference_error == 0
+
+
+def test_differences_show_in_what_is_made_of_them():
+    class Inexact:
+        difference_error = 1e-6
+
+        def close(self):
+            pass
+
+    part = SymmetricOperator(lambda v: v, 4, dtype=torch.float64, here=Inexact())
+    assert (2 * part + SymmetricOperator.of(torch.eye(4, dtype=torch.float64))).difference_error == 1e-6

@@ -89,15 +89,22 @@ class BatchLoss(nn.Module):
         output = self.model(**inputs[0]) if keywords else self.model(*inputs)
         return _tensor(output), target
 
+    def output_loss_fn(self, target: Any) -> LossFunction:
+        """The loss of an output: `loss_fn`, or what fits the target where only `outputs` is given."""
+        if self.loss_fn is not None:
+            return self.loss_fn
+        # A guess, which the objective checks on data.
+        integer = isinstance(target, Tensor) and not target.is_floating_point()
+        return token_cross_entropy if integer else F.mse_loss
+
     def output_loss(self, output: Tensor, target: Any) -> Tensor:
         """The mean loss of an output, shape (): the part of the loss that Gauss-Newton takes as convex."""
-        loss_fn = self.loss_fn or self._guessed_loss(target)
-        loss = _scalar(loss_fn(output, target), "loss_fn")
+        loss = _scalar(self.output_loss_fn(target)(output, target), "loss_fn")
         return loss / output.shape[0] if self.summed else loss
 
     def sample_losses(self, output: Tensor, target: Any) -> Tensor:
         """The loss of each sample, shape (samples,)."""
-        loss_fn = self.loss_fn or self._guessed_loss(target)
+        loss_fn = self.output_loss_fn(target)
         if isinstance(loss_fn, nn.Module) and hasattr(loss_fn, "reduction"):
             each = copy.copy(loss_fn)
             setattr(each, "reduction", "none")  # noqa: B010 - not every module has it
@@ -124,13 +131,9 @@ class BatchLoss(nn.Module):
             )
         return loss
 
-    def _guessed_loss(self, target: Any) -> LossFunction:
-        # Only asked for with outputs but no loss_fn; the objective checks the guess on data.
-        integer = isinstance(target, Tensor) and not target.is_floating_point()
-        return _token_cross_entropy if integer else F.mse_loss
 
-
-def _token_cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+def token_cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+    """Mean cross-entropy with the classes on the last axis."""
     return F.cross_entropy(output.reshape(-1, output.shape[-1]), target.reshape(-1))
 
 

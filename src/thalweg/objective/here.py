@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -12,12 +12,14 @@ from torch import Tensor
 from thalweg.errors import InvalidArgument
 from thalweg.objective.abstract import Here
 from thalweg.objective.batch_loss import BatchLoss
-from thalweg.objective.batches import Batch, Batches
+from thalweg.objective.batches import Batch, Batches, batch_size
 from thalweg.objective.batchnorm import recalibrated
+from thalweg.objective.likelihood import known_link
 from thalweg.objective.linearization import (
-    DifferenceGaussNewton,
-    KeptGaussNewton,
+    DifferenceJacobian,
+    Jacobian,
     KeptHessian,
+    KeptJacobian,
     Loss,
     Products,
     difference_product,
@@ -26,9 +28,19 @@ from thalweg.objective.linearization import (
     require_full_precision,
 )
 from thalweg.objective.metrics import Measurement, measure, values
+from thalweg.objective.output_matrices import (
+    LossHessian,
+    OutputMatrix,
+    OutputProducts,
+    Outputs,
+    SampledFisher,
+)
 
 if TYPE_CHECKING:
     from thalweg.objective.objective import Objective
+
+
+P = TypeVar("P", bound="Products | OutputProducts")
 
 
 class ModelHere(Here):
@@ -46,7 +58,7 @@ class ModelHere(Here):
             self.theta = theta.clone()
         self.strategy = "kept graph"
         self.difference_error = 0.0
-        self._kept: dict[tuple[str, int], Products] = {}
+        self._kept: dict[tuple[str, int], Products | OutputProducts] = {}
         self._kept_for: Batches = objective.batches
         self._held = 0.0
         self._loss: Tensor | None = None
@@ -87,17 +99,39 @@ class ModelHere(Here):
 
         Where the model has no second derivative Jv is a central difference of the output; see `hvp`.
         """
-        require_full_precision(self.objective.dtype, "a Gauss-Newton product")
+        return self.output_product(v, LossHessian())
+
+    def output_product(self, v: Tensor, matrix: OutputMatrix) -> Tensor:
+        """JᵀMJ at θ times v, for v of shape (n,) or (n, k); J is the output's Jacobian, M that of `matrix`.
+
+        J is linearized once for all matrices. Where the model has no second derivative Jv is a central difference
+        of the output; see `hvp`.
+        """
+        name = f"{'an' if matrix.name[0] in 'aeiou' else 'a'} {matrix.name} product"
+        require_full_precision(self.objective.dtype, name)
         v = self.objective.checked_vectors(v)
         if self.strategy == "kept graph":
             try:
-                return self._product(
-                    v, "gauss-newton", lambda batch: self._gauss_newton(batch, KeptGaussNewton)
-                )
+                return self._output_product(v, matrix, "output", KeptJacobian)
             except RuntimeError as error:
                 self._fall_back(error)
-        build = partial(DifferenceGaussNewton, report=self._report_difference)
-        return self._product(v, "gauss-newton differences", lambda batch: self._gauss_newton(batch, build))
+        build = partial(DifferenceJacobian, report=self._report_difference)
+        return self._output_product(v, matrix, "output differences", build)
+
+    def require_likelihood(self) -> None:
+        """Raise InvalidArgument where no labels can be drawn from the model's output."""
+        objective, loss_fn = self.objective, self.objective.module.loss_fn
+        if loss_fn is not None and known_link(loss_fn, 2) is not None:
+            return
+        self._batchnorm_statistics()
+
+        def look() -> None:
+            with objective.evaluating(derivatives=True):
+                _, batch = next(iter(objective.batches))
+                output, target = self._output_target(self.theta, batch)
+                _ = self._outputs(batch, output, target).likelihood
+
+        objective.within_memory(look)
 
     def values(self, metrics: Sequence[str] = ("loss",)) -> dict[str, float]:
         """Each named metric over the data: "loss", "accuracy", "gradient_norm"."""
@@ -143,23 +177,49 @@ class ModelHere(Here):
         if note not in self.objective.notes:
             self.objective.notes.append(note)
 
-    def _gauss_newton(
-        self, batch: Batch, build: Callable[[Callable[[Tensor], Tensor], Loss, Tensor], Products]
-    ) -> Products:
-        objective, module = self.objective, self.objective.module
+    def _output_target(self, theta: Tensor, batch: Batch) -> tuple[Tensor, object]:
         statistics = self._batchnorm_statistics()
+        return self.objective.at_batch(theta, batch, statistics, BatchLoss.output_target)
 
-        def output_target(theta: Tensor) -> tuple[Tensor, object]:
-            return objective.at_batch(theta, batch, statistics, BatchLoss.output_target)
-
-        output, target = output_target(self.theta)
+    def _outputs(self, batch: Batch, output: Tensor, target: object) -> Outputs:
+        module, batches = self.objective.module, self.objective.batches
+        output = output.detach().to(torch.promote_types(output.dtype, torch.float32))
         if module.loss_fn is None:
             _check_guess(module.output_loss(output, target), self._batch_loss(batch)(self.theta))
-        return build(
-            lambda theta: output_target(theta)[0],
-            lambda z: module.output_loss(z, target),
-            self.theta,
-        )
+        share = batches.count(batch) / batches.total * batches.samples
+        return Outputs(module, output, target, share, batch_size(batch))
+
+    def _output_product(
+        self,
+        v: Tensor,
+        matrix: OutputMatrix,
+        way: str,
+        linearize: Callable[[Callable[[Tensor], Tensor], Tensor], Jacobian],
+    ) -> Tensor:
+        def build(batch: Batch) -> OutputProducts:
+            targets: list[object] = []
+
+            def output(theta: Tensor) -> Tensor:
+                found, target = self._output_target(theta, batch)
+                targets[:] = [target]
+                return found
+
+            jacobian = linearize(output, self.theta)
+            return OutputProducts(jacobian, self._outputs(batch, jacobian.output, targets[0]))
+
+        # How many data come before each batch, so that their labels do not depend on how the data are cut.
+        before = 0
+
+        def term(number: int, batch: Batch) -> Tensor:
+            nonlocal before
+            products = self._products(way, number, batch, build)
+            before = before if number else 0
+            product = products.of(matrix, before)
+            if isinstance(matrix, SampledFisher):
+                before += products.outputs.data
+            return _by_column(product, v)
+
+        return self._sum(term, derivatives=True)
 
     def _gradient_at(self, theta: Tensor) -> Tensor:
         return self._sum(lambda _, batch: gradient(self._batch_loss(batch), theta), derivatives=True)
@@ -178,9 +238,7 @@ class ModelHere(Here):
 
         return self._sum(term, derivatives=True)
 
-    def _products(
-        self, matrix: str, number: int, batch: Batch, build: Callable[[Batch], Products]
-    ) -> Products:
+    def _products(self, matrix: str, number: int, batch: Batch, build: Callable[[Batch], P]) -> P:
         if self._kept_for is not self.objective.batches:
             self.close()
             self._kept_for = self.objective.batches
@@ -191,7 +249,8 @@ class ModelHere(Here):
                 return build(batch)
             self._kept[key] = build(batch)
             self._held += size
-        return self._kept[key]
+        # What is kept under a matrix's name was built for it.
+        return cast("P", self._kept[key])
 
     def _sum(self, term: Callable[[int, Batch], Tensor], *, derivatives: bool) -> Tensor:
         self._batchnorm_statistics()

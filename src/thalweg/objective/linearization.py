@@ -1,4 +1,4 @@
-"""Hessian and Gauss-Newton products on one batch, at one point.
+"""Hessian products, and products with the output's Jacobian, on one batch at one point.
 
 Three ways, from the fastest: the graph of the gradient kept over vectors, double backward anew for each
 vector, and central differences of the gradient where a second derivative is missing.
@@ -6,13 +6,15 @@ vector, and central differences of the gradient where a second derivative is mis
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 from thalweg.errors import NotDifferentiable
+from thalweg.objective.twice_differentiable import TwiceDifferentiable
+from thalweg.objective.weighted_sum import is_out_of_memory
 
 Loss: TypeAlias = Callable[[Tensor], Tensor]
 """The mean loss of one batch as a function of the flat θ (n,)."""
@@ -41,29 +43,37 @@ def _graph(loss: Loss, theta: Tensor, *, create_graph: bool) -> tuple[Tensor, Te
     return leaf, slope
 
 
+def _twice(build: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The pair that `build` gives, whose second can be differentiated again, made of the cheaper layers if they serve.
+
+    They do not where a model differentiates inside: that takes a third derivative of them, or torch.func.
+    """
+    try:
+        with TwiceDifferentiable():
+            found = build()
+        _require_complete(found[1])
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        found = build()
+        _require_complete(found[1])
+    return found
+
+
 def _require_complete(slope: Tensor) -> None:
     """Raise NotDifferentiable when part of the graph of `slope` is cut off by a once-differentiable function.
 
     Autograd puts an error there, but on no path to θ: it would leave that part out without a word.
     """
-    seen: set[Any] = set()
-    nodes = [slope.grad_fn]
-    while nodes:
-        node = nodes.pop()
-        if node is None or node in seen:
-            continue
-        if node.name() == "torch::autograd::Error":
-            raise NotDifferentiable("the model holds a function marked once_differentiable")
-        seen.add(node)
-        nodes += [earlier for earlier, _ in node.next_functions]
+    if any(node.name() == "torch::autograd::Error" for node in _nodes(slope)):
+        raise NotDifferentiable("the model holds a function marked once_differentiable")
 
 
 class KeptHessian:
     """Hv = ∇(∇loss·v), with the graph of ∇loss kept: 1.8 to 3.2 gradients a vector instead of 2.8 to 4.9."""
 
     def __init__(self, loss: Loss, theta: Tensor) -> None:
-        self.leaf, self.slope = _graph(loss, theta, create_graph=True)
-        _require_complete(self.slope)
+        self.leaf, self.slope = _twice(lambda: _graph(loss, theta, create_graph=True))
 
     def __call__(self, v: Tensor) -> Tensor:
         """The matrix times v (n,)."""
@@ -92,86 +102,121 @@ def difference_product(slope: Callable[[Tensor], Tensor], theta: Tensor, v: Tens
     return fine, error
 
 
-class KeptGaussNewton:
-    """Gv = JᵀHₗJv for loss = ℓ(z(θ)), with the graphs of z and of ∇ℓ kept.
+class Jacobian(Protocol):
+    """The derivative J of a batch's output z(θ) at one point."""
 
-    Jv is the derivative of Jᵀu with respect to u, so that only reverse mode is needed and every layer that
-    can be differentiated twice will do.
+    output: Tensor
+
+    def forward(self, v: Tensor) -> Tensor:
+        """Jv, shaped like the output, for v (n,)."""
+        ...
+
+    def backward(self, u: Tensor) -> Tensor:
+        """Jᵀu, shape (n,), for u shaped like the output."""
+        ...
+
+
+class KeptJacobian:
+    """J with the graph of z kept, by reverse mode alone, so that every layer that can be differentiated twice will do.
+
+    Jv is the derivative of Jᵀu with respect to u.
     """
 
-    def __init__(
-        self, output: Callable[[Tensor], Tensor], output_loss: Callable[[Tensor], Tensor], theta: Tensor
-    ) -> None:
+    def __init__(self, output: Callable[[Tensor], Tensor], theta: Tensor) -> None:
         self.leaf = theta.detach().requires_grad_()
-        self.output = output(self.leaf)
-        self.output_hessian = KeptHessian(output_loss, self.output)
-        self.cotangent = torch.zeros_like(self.output, requires_grad=True)
-        self.pullback = torch.zeros_like(self.leaf)
-        if self.output.requires_grad:
-            (self.pullback,) = torch.autograd.grad(
-                self.output, self.leaf, self.cotangent, create_graph=True, materialize_grads=True
-            )
-            _require_complete(self.pullback)
+        self.cotangent = self.leaf
 
-    def __call__(self, v: Tensor) -> Tensor:
-        """The matrix times v (n,)."""
+        def build() -> tuple[Tensor, Tensor]:
+            found = output(self.leaf)
+            self.cotangent = torch.zeros_like(found, requires_grad=True)
+            return found, _pulled_back(found, self.leaf, self.cotangent, create_graph=True)
+
+        self.output, self.pullback = _twice(build)
+
+    def forward(self, v: Tensor) -> Tensor:
+        """Jv, shaped like the output, for v (n,)."""
         if not self.pullback.requires_grad:
-            return torch.zeros_like(v)
-        (forward,) = torch.autograd.grad(
+            return torch.zeros_like(self.output)
+        (image,) = torch.autograd.grad(
             self.pullback, self.cotangent, v, retain_graph=True, materialize_grads=True
         )
-        curved = self.output_hessian(forward)
-        (product,) = torch.autograd.grad(
-            self.output, self.leaf, curved, retain_graph=True, materialize_grads=True
-        )
-        return product
+        return image
+
+    def backward(self, u: Tensor) -> Tensor:
+        """Jᵀu, shape (n,), for u shaped like the output."""
+        return _pulled_back(self.output, self.leaf, u)
 
 
-class DifferenceGaussNewton:
-    """Gv = JᵀHₗJv with Jv a central difference of the output, for models without a second derivative.
+class DifferenceJacobian:
+    """J with Jv a central difference of the output, for models without a second derivative.
 
     `report` is given the estimated relative error of each Jv.
     """
 
     def __init__(
-        self,
-        output: Callable[[Tensor], Tensor],
-        output_loss: Callable[[Tensor], Tensor],
-        theta: Tensor,
-        report: Callable[[float], None],
+        self, output: Callable[[Tensor], Tensor], theta: Tensor, report: Callable[[float], None]
     ) -> None:
         self.output_at, self.report = output, report
         self.leaf = theta.detach().requires_grad_()
         self.output = output(self.leaf)
-        self.output_hessian = KeptHessian(output_loss, self.output)
 
-    def __call__(self, v: Tensor) -> Tensor:
-        """The matrix times v (n,)."""
+    def forward(self, v: Tensor) -> Tensor:
+        """Jv, shaped like the output, for v (n,)."""
         if not self.output.requires_grad or not v.any():
-            return torch.zeros_like(v)
+            return torch.zeros_like(self.output)
         with torch.no_grad():
-            forward, error = difference_product(self.output_at, self.leaf.detach(), v)
+            image, error = difference_product(self.output_at, self.leaf.detach(), v)
         self.report(error)
-        (product,) = torch.autograd.grad(
-            self.output, self.leaf, self.output_hessian(forward), retain_graph=True, materialize_grads=True
-        )
-        return product
+        return image
+
+    def backward(self, u: Tensor) -> Tensor:
+        """Jᵀu, shape (n,), for u shaped like the output."""
+        return _pulled_back(self.output, self.leaf, u)
+
+
+def _pulled_back(output: Tensor, leaf: Tensor, u: Tensor, *, create_graph: bool = False) -> Tensor:
+    if not output.requires_grad:
+        return torch.zeros_like(leaf)
+    (image,) = torch.autograd.grad(
+        output, leaf, u, retain_graph=True, create_graph=create_graph, materialize_grads=True
+    )
+    return image
 
 
 def graph_bytes(loss: Loss, theta: Tensor) -> int:
     """Memory in bytes that a kept gradient graph of this batch holds beyond θ and the batch."""
-    seen: dict[int, int] = {}
 
-    def count(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        seen[storage.data_ptr()] = storage.nbytes()
-        # A new tensor on the same storage: returning the argument itself would make a cycle that never frees.
-        return tensor.detach()
+    def build() -> tuple[Tensor, Tensor]:
+        return _graph(loss, theta, create_graph=True)
 
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        leaf, _slope = _graph(loss, theta, create_graph=True)
-    seen.pop(leaf.untyped_storage().data_ptr(), None)
-    return sum(seen.values())
+    try:
+        leaf, slope = _twice(build)
+    except NotDifferentiable:
+        leaf, slope = build()
+    held: dict[int, int] = {}
+    for node in _nodes(slope):
+        for name in dir(node):
+            if name.startswith("_saved_") or name == "saved_tensors":
+                values = getattr(node, name)
+                for value in values if isinstance(values, (tuple, list)) else (values,):
+                    if isinstance(value, Tensor):
+                        storage = value.untyped_storage()
+                        held[storage.data_ptr()] = storage.nbytes()
+    held.pop(leaf.untyped_storage().data_ptr(), None)
+    return sum(held.values())
+
+
+def _nodes(slope: Tensor) -> Iterator[Any]:
+    """The nodes of the graph that leads to `slope`."""
+    seen: set[Any] = set()
+    nodes: list[Any] = [slope.grad_fn]
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        nodes += [earlier for earlier, _ in node.next_functions]
 
 
 def is_missing_second_derivative(error: RuntimeError) -> bool:

@@ -118,6 +118,7 @@ class Objective(AbstractObjective):
             )
         self.samples: int = samples
         self._checked_deterministic = False
+        self._differentiates_inside = False
         self._bytes_per_sample: float | None = None
 
     def __repr__(self) -> str:
@@ -263,7 +264,7 @@ class Objective(AbstractObjective):
         with (
             preserved(self.model, batch_statistics=self.batchnorm == "batch"),
             torch.inference_mode(False),
-            torch.set_grad_enabled(derivatives),
+            torch.set_grad_enabled(derivatives or self._differentiates_inside),
             torch.autocast(self._device.type, enabled=False),
         ):
             if not derivatives:
@@ -298,9 +299,17 @@ class Objective(AbstractObjective):
                 if self.batches.microbatch is not None and self.batchnorm == "eval":
                     _check_additive(self.module, batch, self.batches.count)
 
-        if not self._checked_deterministic:
+        if self._checked_deterministic:
+            return
+        try:
             self.within_memory(evaluate_twice)
-            self._checked_deterministic = True
+        except RuntimeError as error:
+            # The loss of a physics-informed network holds derivatives of its output.
+            if "does not require grad" not in str(error) or self._differentiates_inside:
+                raise
+            self._differentiates_inside = True
+            self.within_memory(evaluate_twice)
+        self._checked_deterministic = True
 
     def _halve_microbatch(self, error: BaseException, whole: bool) -> None:
         halved = self.batches.halved()

@@ -12,7 +12,7 @@ from thalweg.errors import StochasticObjective
 
 def check_deterministic(model: nn.Module, loss: Callable[[], Tensor], dtype: torch.dtype) -> None:
     """Raise StochasticObjective, naming the module, when two evaluations of `loss` differ beyond rounding."""
-    first, second = float(loss()), float(loss())
+    first, second = float(loss().detach()), float(loss().detach())
     tolerance = 16 * torch.finfo(dtype).eps ** 0.75
     if first == second or first != first or abs(first - second) <= tolerance * max(abs(first), abs(second)):
         return

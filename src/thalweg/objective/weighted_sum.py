@@ -22,7 +22,8 @@ def weighted_sum(batches: Batches, term: Callable[[int, Batch], Tensor]) -> Tens
     total: Tensor | None = None
     dtype: torch.dtype | None = None
     for number, (weight, batch) in enumerate(batches):
-        value = term(number, batch)
+        # A model that differentiates inside brings its graph along, which must not outlive the batch.
+        value = term(number, batch).detach()
         dtype = value.dtype
         if value.numel() <= 4096 and value.device.type != "mps":
             value = value.double()

@@ -12,5 +12,11 @@ def hessian(obj: AbstractObjective, theta: Tensor | None = None) -> SymmetricOpe
     """The Hessian of `obj` at θ (n,), the objective's own point when None."""
     here = obj.at(theta)
     return SymmetricOperator(
-        here.hvp, obj.size, dtype=obj.dtype, device=obj.device, name="Hessian", here=here
+        here.hvp,
+        obj.size,
+        dtype=obj.dtype,
+        device=obj.device,
+        name="Hessian",
+        here=here,
+        blocks=obj.blocks,
     )
