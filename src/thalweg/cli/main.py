@@ -12,6 +12,7 @@ import typer
 from thalweg.cli.audit import audit
 from thalweg.cli.basins import basins
 from thalweg.cli.compare import compare
+from thalweg.cli.curvature import curvature
 from thalweg.cli.descend import descend
 from thalweg.cli.export import export
 from thalweg.cli.listing import names
@@ -34,7 +35,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (survey, train, compare, lr_range, descend, basins, optimizers, audit, report, export, names):
+for command in (
+    survey,
+    train,
+    compare,
+    lr_range,
+    descend,
+    basins,
+    curvature,
+    optimizers,
+    audit,
+    report,
+    export,
+    names,
+):
     app.command()(command)
 
 

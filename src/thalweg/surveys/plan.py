@@ -55,7 +55,7 @@ def plan(subject: Subject, settings: Settings) -> Plan:
     points = settings.line_resolution + slices * settings.plane_resolution(objective) ** 2
     stages = [
         PlannedStage("losses and accuracies", 4, "loss", 4 * loss),
-        _products("eigenpairs", min(size, 3 * (2 * k + 18)), product),
+        _products("eigenpairs", min(size, 2 * (2 * k + 18)), product),
         _products("trace", min(size, 56), product),
         _products("spectral density", settings.probes * min(settings.steps, size), product),
         _products("kind of critical point", size if size <= DENSE_UP_TO else 0, product),

@@ -102,9 +102,10 @@ def test_without_a_point_it_is_the_objectives_own():
     [
         ([(1, 2, BIG)], "minimum", 0, False, 0),
         ([(-2, -1, BIG)], "maximum", 10, True, 0),
-        # Five from each end: three negative ones are all seen, forty are not.
+        # Five from each end, and more from the lower where all there are negative: forty are all seen, ninety not.
         ([(-3, -2, 3), (1, 2, BIG - 3)], "saddle", 3, False, 0),
-        ([(-3, -2, 40), (1, 2, BIG - 40)], "saddle", 5, True, 0),
+        ([(-3, -2, 40), (1, 2, BIG - 40)], "saddle", 40, False, 0),
+        ([(-3, -2, 90), (1, 2, BIG - 90)], "saddle", 80, True, 0),
         ([(-3, -2, 2), (0, 0, 100), (1, 2, BIG - 102)], "saddle", 2, False, 3),
         ([(0, 0, 300), (1, 2, BIG - 300)], "undetermined", 0, False, 5),
         # The zeros at the top do not say that the negative ones below were all seen.
@@ -121,10 +122,50 @@ def test_above_the_dense_limit(groups, kind, index, at_least, near_zero):
 
 def test_more_pairs_show_more():
     eigenvalues = big((-3, -2, 7), (1, 2, BIG - 7))
-    assert at_center(eigenvalues).index == 5
-    found = at_center(eigenvalues, k=16)
-    assert (found.index, found.index_at_least) == (7, False)
-    assert str(found) == "saddle, index 7 (± 0)"
+    found = at_center(eigenvalues, max_k=5)
+    assert (found.index, found.index_at_least) == (5, True)
+    assert str(found) == "saddle, index at least 5 (± 0)"
+    for more in ({"max_k": 8}, {"max_k": 5, "k": 16}, {}):
+        found = at_center(eigenvalues, **more)
+        assert (found.index, found.index_at_least) == (7, False)
+        assert str(found) == "saddle, index 7 (± 0)"
+
+
+def test_the_lower_end_is_followed_no_further_than_it_must():
+    """Three negative ones of five seen are all there are: no more products are spent than the pairs themselves take."""
+    calls = []
+    eigenvalues = big((-3, -2, 3), (1, 2, BIG - 3))
+
+    def formula(x):
+        calls.append(x.shape)
+        return 0.5 * (eigenvalues.reshape(-1, *[1] * (x.dim() - 1)) * x**2).sum(0)
+
+    surface = surfaces.Surface("counted", formula, torch.zeros(BIG, dtype=torch.float64))
+    with hessian(surface) as operator:
+        products = eigenpairs(operator, 10, "both").products
+    calls.clear()
+    classify(surface)
+    assert len(calls) <= products + 1
+
+
+KNOWN = [
+    (name, i)
+    for name in surfaces.names()
+    for i, point in enumerate(surfaces.get(name).critical_points)
+    if point.smooth and i < 20
+]
+
+
+@pytest.mark.parametrize(("name", "i"), KNOWN)
+def test_the_known_critical_points_of_every_surface(name, i):
+    """Zero eigenvalues make a kind that a surface knows from its lowest value undetermined; others are the same."""
+    surface = surfaces.get(name)
+    known = surface.critical_points[i]
+    found = classify(surface, known.location)
+    assert found.index == known.index
+    assert found.near_zero == known.nullity
+    expected = known.kind if known.kind == "saddle" or not known.nullity else "undetermined"
+    assert found.kind == expected
 
 
 def test_known_pairs_are_used_and_none_are_computed():

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from thalweg.curvature.matrices.hessian import hessian
+from thalweg.curvature.operator import SymmetricOperator
 from thalweg.curvature.spectrum.eigenpairs import Eigenpairs, eigenpairs
 from thalweg.errors import InvalidArgument
 from thalweg.numbers import number
@@ -67,6 +68,7 @@ def classify(
     tol: float = 1e-3,
     gradient_tol: float | None = None,
     pairs: Eigenpairs | None = None,
+    max_k: int = 80,
     seed: int = 0,
 ) -> Classification:
     """Classify θ (n,), the objective's own point when None, by its gradient and the signs of its Hessian's eigenvalues.
@@ -74,20 +76,21 @@ def classify(
     The gradient counts as zero when ‖g‖ ≤ gradient_tol · abs(λ)max · max(1, ‖θ‖): a step along the stiffest
     direction that would undo it moves θ by less than the fraction `gradient_tol` (1e-7 in float64, 1e-5 in
     float32 when None). An eigenvalue counts as negative or positive only beyond its residual and the rounding
-    of the products. Up to n = 512 all eigenvalues are computed, above the k extreme ones (half from each end).
+    of the products. Up to n = 512 all eigenvalues are computed, above the k extreme ones (half from each end); and
+    where all of those from the lower end are negative, more from there until one is not, or there are `max_k`.
 
     Parameters
     ----------
     k, tol, seed: of the eigenpairs that are computed above n = 512.
-    pairs: eigenpairs from both ends at θ, where they are known already.
+    pairs: eigenpairs from both ends at θ, where they are known already; no others are computed then.
+    max_k: most eigenvalues from the lower end; 2 · max_k + 20 vectors of length n are held at most.
 
     Raises
     ------
     InvalidArgument: pairs, or k, without an eigenvalue from each end.
     """
     theta = obj.checked_point(theta)
-    precision = torch.finfo(obj.dtype).eps
-    gradient_tol = (1e-7 if obj.dtype == torch.float64 else 1e-5) if gradient_tol is None else gradient_tol
+    gradient_tol = default_gradient_tol(obj.dtype) if gradient_tol is None else gradient_tol
     if pairs is not None and pairs.which != "both":
         raise InvalidArgument(
             f'pairs must come from eigenpairs(..., which="both"), got which={pairs.which!r}'
@@ -97,27 +100,55 @@ def classify(
         raise InvalidArgument(f"{'k' if pairs is None else 'pairs'} must hold at least 2 values, got {count}")
     with hessian(obj, theta) as operator:
         assert operator.here is not None
-        norm = float(operator.here.gradient().norm())
+        slope = operator.here.gradient()
         if obj.size <= DENSE_UP_TO:
             values = torch.linalg.eigvalsh(operator.dense().double()).flip(0)
             errors = torch.zeros_like(values)
         else:
-            pairs = pairs or eigenpairs(operator, k, "both", tol, seed=seed)
-            values, errors = pairs.values.double(), pairs.residuals.double()
+            found = pairs or eigenpairs(operator, k, "both", tol, seed=seed)
+            values, errors = found.values.double(), found.residuals.double()
+            if pairs is None:
+                values, errors = _down_to_zero(operator, values, errors, tol, max_k, seed)
         differences = operator.difference_error
+    return by_eigenvalues(
+        values,
+        errors,
+        slope,
+        theta,
+        gradient_tol,
+        lower=values.numel() - (count + 1) // 2,
+        differences=differences,
+    )
+
+
+def by_eigenvalues(
+    values: Tensor,
+    errors: Tensor,
+    slope: Tensor,
+    theta: Tensor,
+    gradient_tol: float,
+    *,
+    lower: int = 0,
+    differences: float = 0.0,
+) -> Classification:
+    """Classify θ (n,) by the gradient there and eigenvalues (k,) of the Hessian, descending, extreme ones among them.
+
+    `errors` (k,) are beside the rounding of products, whose relative error is `differences` where they are finite
+    differences. With k < n the last `lower` are from the lower end; with k = n these are all.
+    """
+    size = len(theta)
     extreme = float(values.abs().max())
-    rounding = (10 * precision * obj.size**0.5 + differences) * extreme
-    errors = errors + rounding
+    errors = errors + (10 * torch.finfo(theta.dtype).eps * size**0.5 + differences) * extreme
     index = int((values < -errors).sum())
     positive = int((values > errors).sum())
     near_zero = values.numel() - index - positive
+    norm = float(slope.norm())
     tolerance = gradient_tol * extreme * max(1.0, float(theta.norm()))
-    complete = values.numel() == obj.size
     return Classification(
         _kind(norm > tolerance, index, positive, near_zero),
         index,
         # Values from the bottom end that reach up to zero leave no negative ones unseen.
-        not complete and _bottom_all_negative(values, errors),
+        values.numel() < size and bool((values < -errors)[-lower:].all()),
         near_zero,
         norm,
         tolerance,
@@ -125,6 +156,26 @@ def classify(
         float(values.max()),
         float(errors.max()),
     )
+
+
+def default_gradient_tol(dtype: torch.dtype) -> float:
+    """What ‖g‖ may be, relative to abs(λ)max · max(1, ‖θ‖), at a point that counts as critical."""
+    return 1e-7 if dtype == torch.float64 else 1e-5
+
+
+def _down_to_zero(
+    operator: SymmetricOperator, values: Tensor, errors: Tensor, tol: float, most: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Descending eigenvalues from both ends and their errors, with more from the lower while all there are negative."""
+    top = (values.numel() + 1) // 2
+    lower = values.numel() - top
+    most = min(most, operator.shape[0] - top)
+    while lower < most and float(values[0]) > 0 and bool((values < -errors)[top:].all()):
+        lower = min(4 * lower, most)
+        pairs = eigenpairs(operator, lower, "smallest", tol, seed=seed)
+        values = torch.cat([values[:top], pairs.values.double().flip(0)])
+        errors = torch.cat([errors[:top], pairs.residuals.double().flip(0)])
+    return values, errors
 
 
 def _kind(sloping: bool, index: int, positive: int, near_zero: int) -> Kind:
@@ -136,8 +187,3 @@ def _kind(sloping: bool, index: int, positive: int, near_zero: int) -> Kind:
     if near_zero:
         return "undetermined"
     return "minimum" if positive else "maximum"
-
-
-def _bottom_all_negative(values: Tensor, errors: Tensor) -> bool:
-    bottom = values.numel() // 2
-    return bool((values[-bottom:] < -errors[-bottom:]).all())

@@ -32,23 +32,32 @@ class Basis:
         """Write `vector` (n,) into column `index`."""
         self.column(index).copy_(vector)
 
-    def spare(self, count: int) -> Tensor:
-        """The first `count` columns after the leading ones, shape (n, count); a view, to be used as scratch."""
-        return self._rest[:, :count]
+    def panels(self, count: int) -> tuple[Tensor, Tensor]:
+        """The first `count` columns in two pieces, the leading ones among them (n, a) and the rest (n, b); views."""
+        split = min(count, self.leading.shape[1])
+        return self.leading[:, :split], self._rest[:, : count - split]
+
+    def combine(self, weights: Tensor, into: Tensor) -> None:
+        """Write the first columns times their `weights` (count,) into `into` (n,)."""
+        weights = weights.to(into.device, into.dtype)
+        into.zero_()
+        self._add(into, weights, 1.0)
+
+    def subtract(self, weights: Tensor, of: Tensor) -> None:
+        """Take the first columns times their `weights` (count,) away from `of` (n,), in place."""
+        self._add(of, weights.to(of.device, of.dtype), -1.0)
 
     def orthogonalize(self, vector: Tensor, count: int) -> Tensor:
         """Remove from `vector` (n,) its components in the first `count` columns, in place; return them, (count,).
 
         Classical Gram-Schmidt twice, which is enough (Giraud et al. 2005).
         """
-        split = min(count, self.leading.shape[1])
-        panels = [self.leading[:, :split], self._rest[:, : count - split]]
+        panels = self.panels(count)
         total = torch.zeros(count, dtype=vector.dtype, device=vector.device)
         for _ in range(2):
-            components = [panel.T @ vector for panel in panels]
-            for panel, component in zip(panels, components, strict=True):
-                vector.addmv_(panel, component, alpha=-1)
-            total += torch.cat(components)
+            components = torch.cat([panel.T @ vector for panel in panels])
+            self._add(vector, components, -1.0)
+            total += components
         return total
 
     def rotate(self, rotation: Tensor) -> None:
@@ -64,6 +73,28 @@ class Basis:
             kept = min(columns, split)
             self.leading[span, :kept] = both[:, :kept]
             self._rest[span, : columns - kept] = both[:, kept:]
+
+    def reflect(self, normal: Tensor, first: int) -> None:
+        """Replace the columns from `first` on by columns · (I − 2zzᵀ), z = `normal` (w,) of unit length."""
+        normal = normal.to(self.leading.device, self.leading.dtype)
+        split = self.leading.shape[1]
+        left = self.leading[:, first : first + len(normal)]
+        start = max(first - split, 0)
+        right = self._rest[:, start : start + len(normal) - left.shape[1]]
+        ahead, behind = normal[: left.shape[1]], normal[left.shape[1] :]
+        for span in _blocks(left.shape[0], len(normal)):
+            twice = 2 * (left[span] @ ahead + right[span] @ behind)
+            left[span] -= torch.outer(twice, ahead)
+            right[span] -= torch.outer(twice, behind)
+
+    def release(self) -> None:
+        """Free all columns but the leading ones."""
+        self._rest = self._rest.new_empty(0, self.leading.shape[0]).T
+
+    def _add(self, vector: Tensor, weights: Tensor, sign: float) -> None:
+        left, right = self.panels(len(weights))
+        vector.addmv_(left, weights[: left.shape[1]], alpha=sign)
+        vector.addmv_(right, weights[left.shape[1] :], alpha=sign)
 
 
 def rotate(columns: Tensor, rotation: Tensor) -> None:

@@ -1,31 +1,48 @@
-"""Extreme eigenpairs by thick-restart Lanczos, with residuals that were computed and not estimated."""
+"""Extreme and interior eigenpairs, each with the error it may have and the chance that a better one was missed."""
 
 from __future__ import annotations
 
+import math
+import os
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
+from thalweg import checks
 from thalweg.curvature.operator import SymmetricOperator
-from thalweg.curvature.random_vectors import generator, random_vectors
-from thalweg.curvature.spectrum.basis import Basis, rotate
+from thalweg.curvature.random_vectors import generator
+from thalweg.curvature.spectrum.basis import rotate
+from thalweg.curvature.spectrum.decomposition import Decomposition
+from thalweg.curvature.spectrum.extraction import Extraction, Which, extract, remainder
+from thalweg.curvature.spectrum.resumption import Checkpoint
+from thalweg.curvature.spectrum.search import Search
 from thalweg.errors import InvalidArgument, ShapeMismatch
+from thalweg.numbers import number, with_error
 
-Which: TypeAlias = Literal["largest", "smallest", "both"]
+_NAMES: dict[Which, str] = {
+    "largest": "largest",
+    "smallest": "smallest",
+    "both": "extreme",
+    "magnitude": "largest in magnitude",
+    "zero": "nearest zero",
+}
 
 
 @dataclass(frozen=True)
 class Eigenpairs:
     """Eigenvalues with their evidence.
 
-    values: (k,), in units of the matrix; "largest" and "both" descending, "smallest" ascending.
+    values: (k,), in units of the matrix; "largest" and "both" descending, "smallest" ascending, "magnitude" by
+        descending and "zero" by ascending absolute value.
     vectors: (n, k), orthonormal columns in the order of the values.
-    residuals: (k,), ‖Av − λv‖ computed with a product each: an exact eigenvalue lies within it of each value.
+    residuals: (k,), ‖Av − λv‖: an exact eigenvalue lies within it of each value, whatever else is true.
     converged: (k,), whether the residual is at most tol times the largest absolute eigenvalue that showed, wanted
         or not.
     products: matrix-vector products spent.
+    missed: with 99 % confidence no eigenvalue that is better than the last one wanted (of its end) by more than this
+        was passed over, copies included; infinite when that was not established.
+    gaps: (k,), distance from each value to the nearest other one that showed, less what that may be off.
     """
 
     values: Tensor
@@ -34,6 +51,33 @@ class Eigenpairs:
     converged: Tensor
     products: int
     which: Which
+    missed: float = math.inf
+    gaps: Tensor | None = None
+
+    @property
+    def errors(self) -> Tensor:
+        """The error (k,) of each value: residual²/gap where that is less than the residual (Kato & Temple).
+
+        The residual holds without conditions. The square over the gap, mostly orders of magnitude less, holds if no
+        eigenvalue that did not show lies nearer than those that did.
+        """
+        if self.gaps is None:
+            return self.residuals
+        return torch.minimum(self.residuals, self.residuals.square() / self.gaps)
+
+    def __str__(self) -> str:
+        count, errors = len(self.values), self.errors.tolist()
+        ends = [with_error(value, error) for value, error in zip(self.values.tolist(), errors, strict=True)]
+        shown = ends[0] if count == 1 else f"{ends[0]} … {ends[-1]}"
+        name = "the largest" if (self.which, count) == ("both", 1) else f"{count} {_NAMES[self.which]}"
+        late = count - int(self.converged.sum())
+        parts = [
+            f"eigenvalues ({name}): {shown}",
+            f"{late} of {count} not converged" if late else "converged",
+        ]
+        if math.isfinite(self.missed):
+            parts.append(f"none missed beyond {number(self.missed, 2)} (99 %)")
+        return ", ".join([*parts, f"{self.products} products"])
 
 
 def eigenpairs(
@@ -45,145 +89,148 @@ def eigenpairs(
     seed: int = 0,
     max_products: int | None = None,
     start: Tensor | None = None,
+    complete: bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Eigenpairs:
-    """The k algebraically largest or smallest eigenpairs, or half of k from each end for "both" (odd: one more on top).
+    """k eigenpairs by thick-restart band Lanczos, each with its error, and what may have been missed.
+
+    `which` are the "largest", the "smallest", the largest by "magnitude", the nearest "zero", or half of k from each
+    of "both" ends (odd: one more on top). The search ends when each residual is within `tol`
+    and random vectors rule out, with 99 % confidence, that an eigenvalue better than the last by more than tol was
+    passed over, be it a further copy of one that was found. Where the bulk of the spectrum is dense that can take long:
+    it is pursued until the basis is full, and `missed` says how far it came. Another product, with a random combination
+    of the vectors, verifies the residuals; should they be off by a twentieth of tol, each is computed anew.
 
     At most 2k + 20 vectors of length n are held, the newest product among them. Without convergence after
-    `max_products` products (default 20k + 300; never fewer than 3k + 18 are spent) the pairs found so far are
-    returned with `converged` false. Copies of an eigenvalue that repeats exactly come in by rounding alone, one
-    after the other: at a loose `tol` some may be missed.
+    `max_products` products (default 20k + 300; never fewer than k + 1 are spent) the pairs found so far are
+    returned with `converged` false. Up to n = 2k + 18 the whole matrix is computed.
 
     Parameters
     ----------
     tol: bound on the residual relative to the largest absolute eigenvalue.
-    start: vector (n,) to start from, random from `seed` when None; not needed where n ≤ 2k + 18.
+    start: vector (n,) or up to k of them (n, j), such as the eigenvectors at a nearby point, which take fewer products
+        the nearer they are: no more than j + 1 if they still hold. A random vector from `seed` when None.
+    complete: whether to go on, when the residuals are within tol, until `missed` is too: by default from a random start
+        but not from a given one. It costs a few products, most where eigenvalues near the last one are dense.
+    checkpoint: file in which the state is kept while the search goes on, and from which it goes on after an interrupt
+        or with a higher `max_products`; `products` counts those before too. It is deleted on convergence.
 
     Raises
     ------
-    InvalidArgument: k below 1 or above n, tol not positive, an unknown end of the spectrum, or a start that is
-        no finite vector (n,) other than zero.
+    InvalidArgument: k below 1 or above n, tol not positive, an unknown part of the spectrum, a start that is not
+        finite or zero, a matrix that its products show to be not symmetric, a checkpoint of another search or matrix.
 
-    Source: Wu & Simon (2000), Thick-restart Lanczos method for large symmetric eigenvalue problems.
+    Sources: Wu & Simon (2000), Thick-restart Lanczos method for large symmetric eigenvalue problems; Ruhe (1979);
+    Morgan & Zeng (2006) for those near zero.
     """
     size = operator.shape[0]
     _check(k, which, tol, size, start)
-    limit = 20 * k + 300 if max_products is None else max_products
-    begun = operator.products
-    # One vector is the residual, one is being worked on.
-    capacity = 2 * k + 18
-    if size <= capacity:
-        values, vectors = torch.linalg.eigh(operator.dense().double())
-        chosen = _wanted(values, k, which)
-        found = vectors[:, chosen].to(operator.dtype)
-        norm = float(values.abs().max())
-        return _verified(operator, found, which, tol, norm, begun, torch.empty_like(found))
-    draw = generator(seed)
-    first = random_vectors(operator, 1, draw)[:, 0] if start is None else start
-    basis = Basis(operator, k, capacity + 1)
-    basis.set(0, first)
-    basis.column(0).div_(basis.column(0).norm())
-    del first
-    projected = torch.zeros(capacity, capacity, dtype=torch.float64)
-    kept = 0
-    while True:
-        beta = _extend(operator, basis, projected, kept, draw)
-        values, rotation = torch.linalg.eigh(projected)
-        chosen = _wanted(values, k, which)
-        estimates = (beta * rotation[-1, chosen]).abs()
-        norm = float(values.abs().max())
-        # Half of tol: the verification below must not fail on the estimate's rounding.
-        done = bool((estimates <= 0.5 * tol * norm).all())
-        retained = _wanted(values, k + (capacity - k) // 2, which)
-        if done or operator.products - begun + (capacity - retained.numel()) + k > limit:
-            basis.rotate(rotation[:, chosen])
-            return _verified(operator, basis.leading, which, tol, norm, begun, basis.spare(k))
-        kept = retained.numel()
-        basis.rotate(rotation[:, retained])
-        basis.set(kept, basis.column(capacity))
-        projected.zero_()
-        projected.diagonal()[:kept] = values[retained]
-        projected[kept, :kept] = projected[:kept, kept] = beta * rotation[-1, retained]
+    limit = 20 * k + 300 if max_products is None else checks.whole("max_products", max_products)
+    if size <= 2 * k + 18:
+        return _dense(operator, k, which)
+    # With the newest product these are the 2k + 20 vectors.
+    state = Decomposition(operator, k, 2 * k + 19, generator(seed))
+    search = Search(state, k, which, tol, start is None if complete is None else complete)
+    place = None if checkpoint is None else Checkpoint(checkpoint)
+    if place is None or not place.read(search, seed):
+        search.begin(None if start is None else start.reshape(size, -1))
+
+    def keep(restarted: bool) -> None:
+        if place is not None:
+            place.write(search, seed) if restarted else place.write_when_due(search, seed)
+
+    try:
+        found = search.run(limit - 1, keep)
+    except BaseException:
+        if place is not None:
+            place.write(search, seed)
+        raise
+    if place is not None and bool((found.residuals > search.margin).any()):
+        place.write(search, seed)
+    pairs = _verified(search, found)
+    if place is not None and bool(pairs.converged.all()):
+        place.remove()
+    return pairs
 
 
-def _extend(
-    operator: SymmetricOperator, basis: Basis, projected: Tensor, kept: int, draw: torch.Generator
-) -> float:
-    """Fill the basis from column `kept` on by Lanczos steps and the projected matrix with it; the last β."""
-    capacity = projected.shape[0]
-    beta = 0.0
-    for step in range(kept, capacity):
-        residual = operator @ basis.column(step)
-        coefficients = basis.orthogonalize(residual, step + 1)
-        projected[step, step] = coefficients[step]
-        beta = float(residual.norm())
-        following = basis.column(step + 1)
-        following.copy_(residual)
-        # No vector beside the basis is held when the next one is made.
-        del residual
-        if beta <= 10 * torch.finfo(operator.dtype).eps * float(coefficients.norm()):
-            # The Krylov space is exhausted: go on in a direction orthogonal to it, uncoupled.
-            following.copy_(random_vectors(operator, 1, draw)[:, 0])
-            basis.orthogonalize(following, step + 1)
-            beta = 0.0
-        following.div_(following.norm())
-        if step + 1 < capacity:
-            projected[step, step + 1] = projected[step + 1, step] = beta
-    return beta
-
-
-def _wanted(values: Tensor, k: int, which: Which) -> Tensor:
-    """Indices of the k wanted among ascending values, in the order in which they are returned."""
-    ascending = torch.arange(values.numel(), device=values.device)
-    if which == "smallest":
-        return ascending[:k]
-    if which == "largest":
-        return ascending.flip(0)[:k]
-    top = (k + 1) // 2
-    return torch.cat([ascending.flip(0)[:top], ascending[: k - top].flip(0)])
-
-
-def _verified(
-    operator: SymmetricOperator,
-    vectors: Tensor,
-    which: Which,
-    tol: float,
-    norm: float,
-    begun: int,
-    image: Tensor,
-) -> Eigenpairs:
-    """Rayleigh-Ritz on the pairs found, with the residuals that k products show; `image` is space for these.
-
-    `norm` is the largest absolute eigenvalue that showed on the way.
-    """
-    for column in range(vectors.shape[1]):
-        image[:, column] = operator @ vectors[:, column]
-    small = (vectors.T @ image).double()
-    values, rotation = torch.linalg.eigh((small + small.T) / 2)
-    if which != "smallest":
-        values, rotation = values.flip(0), rotation.flip(1)
-    rotate(vectors, rotation)
-    rotate(image, rotation)
-    values = values.to(operator.dtype)
-    residuals = torch.stack(
-        [image[:, i].sub_(vectors[:, i], alpha=float(values[i])).norm() for i in range(vectors.shape[1])]
+def _verified(search: Search, found: Extraction) -> Eigenpairs:
+    """The pairs with residuals that a product with a random combination of the vectors confirms, or one with each."""
+    state, operator, k = search.state, search.state.operator, search.k
+    gaps = _gaps(found)
+    state.compress(*remainder(state.projected, state.coupling, found, k, search.which, 0.0))
+    weights = torch.randn(k, generator=state.draw, dtype=torch.float64)
+    # Of a standard normal combination the square is the sum of all squared errors, on average.
+    discrepancy = state.discrepancy(weights)
+    search.spent += 1
+    vectors = state.basis.leading
+    values, residuals = found.values, state.coupling.norm(dim=0) + discrepancy
+    if discrepancy > 0.05 * search.margin:
+        state.basis.release()
+        values, residuals = _recomputed(operator, vectors, search.which)
+        search.spent += k
+    return Eigenpairs(
+        values.to(vectors),
+        vectors,
+        residuals.to(vectors),
+        (residuals <= search.margin).to(operator.device),
+        search.spent,
+        search.which,
+        search.missed,
+        gaps.to(vectors),
     )
-    # Rounding alone leaves residuals of this size, which matters for a zero matrix.
-    floor = torch.finfo(operator.dtype).eps * operator.shape[0] ** 0.5
-    converged = residuals <= max(tol, floor) * norm + torch.finfo(operator.dtype).tiny
-    return Eigenpairs(values, vectors, residuals, converged, operator.products - begun, which)
+
+
+def _recomputed(operator: SymmetricOperator, vectors: Tensor, which: Which) -> tuple[Tensor, Tensor]:
+    """Rayleigh-Ritz on `vectors` (n, k), in place, by a product each: values and residuals."""
+    image = torch.empty_like(vectors.T).T
+    for start in range(0, vectors.shape[1], 8):
+        image[:, start : start + 8] = operator @ vectors[:, start : start + 8]
+    small = (vectors.T @ image).double().cpu()
+    found = extract(
+        (small + small.T) / 2, torch.zeros(0, len(small), dtype=torch.float64), len(small), which, 0.0
+    )
+    rotate(vectors, found.vectors)
+    rotate(image, found.vectors)
+    residuals = [
+        image[:, i].sub_(vectors[:, i], alpha=value).norm() for i, value in enumerate(found.values.tolist())
+    ]
+    return found.values, torch.stack(residuals).double().cpu()
+
+
+def _dense(operator: SymmetricOperator, k: int, which: Which) -> Eigenpairs:
+    """The pairs of the whole matrix, which n products show."""
+    begun = operator.products
+    matrix = operator.dense()
+    size = matrix.shape[0]
+    found = extract(matrix.double().cpu(), torch.zeros(0, size, dtype=torch.float64), k, which, 0.0)
+    vectors = found.vectors.to(matrix)
+    values = found.values.to(matrix)
+    residuals = (matrix @ vectors - vectors * values).norm(dim=0)
+    converged = torch.ones_like(residuals, dtype=torch.bool)
+    products = operator.products - begun
+    return Eigenpairs(values, vectors, residuals, converged, products, which, 0.0, _gaps(found).to(matrix))
+
+
+def _gaps(found: Extraction) -> Tensor:
+    """Distance (k,) of each value to the nearest other, less the other's residual."""
+    k, values = found.values.numel(), torch.cat([found.values, found.others])
+    distances = (found.values[:, None] - values).abs() - torch.cat([found.residuals, found.other_residuals])
+    distances[range(k), range(k)] = math.inf
+    # A gap of zero would make the error of an exact pair undefined.
+    return distances.amin(1).clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def _check(k: int, which: str, tol: float, size: int, start: Tensor | None) -> None:
     if not 1 <= k <= size:
         raise InvalidArgument(f"k must be between 1 and the dimension {size}, got {k}")
-    if which not in get_args(Which):
-        raise InvalidArgument(f'which must be "largest", "smallest" or "both", got {which!r}')
-    if not tol > 0:
-        raise InvalidArgument(f"tol must be positive, got {tol}")
+    checks.one_of("which", which, tuple(_NAMES))
+    checks.positive("tol", tol)
     if start is None:
         return
-    if start.shape != (size,):
-        raise ShapeMismatch(f"start must have shape ({size},), got {tuple(start.shape)}")
+    if start.dim() not in (1, 2) or start.shape[0] != size or start[:1].numel() > k:
+        raise ShapeMismatch(
+            f"start must have shape ({size},) or ({size}, j) with j up to k = {k}, got {tuple(start.shape)}"
+        )
     norm = float(start.norm())
-    if not 0 < norm < float("inf"):
-        raise InvalidArgument(f"start must be finite and not zero, got a vector of norm {norm}")
+    if not 0 < norm < math.inf:
+        raise InvalidArgument(f"start must be finite and not zero, got vectors of norm {norm}")
