@@ -1,4 +1,4 @@
-"""Rank correlations against scipy's and their coverage; and that critical points of high loss have a high index (K8)."""
+"""Rank correlations against scipy's, their coverage, and the index of critical points of high loss (K8)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
-
 from tests.curvature.critical.landscapes import wine
+
 from thalweg import surfaces
 from thalweg.curvature.critical.index_against_loss import (
     index_against_loss,
@@ -88,10 +88,12 @@ def test_the_index_of_a_networks_critical_points_rises_with_their_loss():
 
     Measured with seeds 0 to 4 of 48 starts each: 37 to 41 points between losses 0.089 and 0.983, of which 11 to 22 are
     no copies of others; correlations 0.91 to 0.97. On the diabetes data (3-8-1, 41 parameters) 0.82 to 0.91; but with
-    two hidden layers of four and less decay (51 parameters) 0.59 to 0.89. The lowest points are minima. At the
-    highest, all weights zero but the last biases, 0.27 of the eigenvalues are negative: 16 of 59, two for each unit.
+    two hidden layers of four and less decay (51 parameters) 0.59 to 0.89, and other ways to choose the starts' indices
+    gave 0.81 to 0.94 here and 0.58 to 0.84 on the diabetes data, from more points at low losses. The lowest points are
+    minima. At the highest, all weights zero but the last biases, 0.27 of the eigenvalues are negative: 16 of 59, two
+    for each unit.
     """
-    pairs = index_against_loss(critical_points(wine(8), 48))
+    pairs = index_against_loss(critical_points(wine(8), 40))
     assert len(pairs.losses) >= 8
     assert pairs.correlation > 0.8
     assert pairs.losses[-1] > 5 * pairs.losses[0]

@@ -18,14 +18,14 @@ def test_at_depth_two_every_critical_point_is_global_or_a_strict_saddle(widths, 
     The global minimum is reduced-rank regression's, in closed form.
     """
     network = surfaces.linear_network(2, widths, noise=0.3)
-    found = critical_points(network, 64, method=method)
-    assert len(found) > 50
+    found = critical_points(network, 48, method=method)
+    assert len(found) > 40
     lowest = (found.losses - network.global_minimum).abs() < 1e-10
     strict = found.index > 0
-    assert lowest.sum() > 5
+    assert lowest.sum() > 3
     assert strict.sum() > 20
     assert torch.equal(lowest, ~strict)
-    # With a hidden layer the minimum is a family: as many zero eigenvalues as the dimension of its symmetry group, GL(2).
+    # The minima are a family with as many zero eigenvalues as the dimension of its symmetry group, GL(2).
     assert {kind.near_zero for kind, low in zip(found.kinds, lowest, strict=True) if low} == {4}
 
 
@@ -40,7 +40,7 @@ def test_deeper_the_origin_is_degenerate_and_other_points_may_be(depth):
     assert origin.kind == "undetermined"
     assert origin.near_zero == network.size
     assert origin.largest == origin.smallest == 0
-    found = critical_points(network, 64)
+    found = critical_points(network, 48)
     lowest = (found.losses - network.global_minimum).abs() < 1e-10
     hidden = (found.index == 0) & ~lowest
     assert not (lowest & (found.index > 0)).any()

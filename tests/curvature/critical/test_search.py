@@ -11,10 +11,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.curvature.critical.landscapes import diabetes, sloping_fold, surface
 from torch import nn
 
-from tests.curvature.critical.landscapes import diabetes, sloping_fold, surface
 from thalweg import surfaces
+from thalweg.curvature.critical import search
 from thalweg.curvature.critical.search import critical_points
 from thalweg.errors import InvalidArgument, NotDifferentiable, ShapeMismatch
 from thalweg.objective import Objective
@@ -116,15 +117,20 @@ def test_impostors_are_rejected_and_counted(method):
     assert found.converged == 0
     if method == "gradient-norm":
         assert found.failures == {"impostor": 64}
-        assert str(found) == "0 critical points from 64 starts (0 converged; 64 at impostors (Hg ≈ 0 but g ≠ 0))"
+        assert (
+            str(found) == "0 critical points from 64 starts (0 converged; 64 at impostors (Hg ≈ 0 but g ≠ 0))"
+        )
     assert found.chance_of_another == 1
     assert found.complete is None
 
 
-def test_an_impostor_beside_a_stiff_direction_is_no_critical_point():
-    """‖g‖ is 1e-6 at the fold, small beside λmax = 2e4: a tolerance that is too large would take it."""
+@pytest.mark.parametrize("dense", [2, 1])
+@pytest.mark.parametrize("method", METHODS)
+def test_an_impostor_beside_a_stiff_direction_is_no_critical_point(method, dense, monkeypatch):
+    """‖g‖ is 1e-6 at the fold, within the tolerance beside λmax = 2e4; but no Newton step lowers it."""
+    monkeypatch.setattr(search, "DENSE_UP_TO", dense)
     fold = surface(lambda p: p[0] ** 3 + 1e-6 * p[0] + 1e4 * p[1] ** 2, domain=(-1.0, 1.0))
-    assert len(critical_points(fold, method="gradient-norm", tol=1e-12)) == 0
+    assert len(critical_points(fold, 16, method=method, max_steps=40)) == 0
 
 
 def test_what_runs_away_escapes():
@@ -180,7 +186,9 @@ def test_a_maximum_step_count_leaves_starts_unfinished():
 
 @settings(max_examples=25, deadline=None)
 @given(
-    eigenvalues=st.lists(st.floats(0.1, 10).flatmap(lambda x: st.sampled_from([x, -x])), min_size=1, max_size=6),
+    eigenvalues=st.lists(
+        st.floats(0.1, 10).flatmap(lambda x: st.sampled_from([x, -x])), min_size=1, max_size=6
+    ),
     seed=st.integers(0, 10**6),
     method=st.sampled_from(METHODS),
 )
@@ -200,10 +208,10 @@ def test_turned_and_moved_quadratics(eigenvalues, seed, method):
 def test_the_search_depends_on_its_seed_alone_and_leaves_everything_as_it_was():
     obj = diabetes(hidden=2)
     state, rng = copy.deepcopy(obj.model.state_dict()), torch.get_rng_state()
-    first = critical_points(obj, 6)
+    first = critical_points(obj, 4)
     torch.rand(3)
-    second = critical_points(obj, 6)
-    other = critical_points(obj, 6, seed=1)
+    second = critical_points(obj, 4)
+    other = critical_points(obj, 4, seed=1)
     assert torch.equal(first.points, second.points)
     assert not torch.equal(first.points, other.points)
     assert all(torch.equal(value, state[name]) for name, value in obj.model.state_dict().items())
@@ -212,9 +220,9 @@ def test_the_search_depends_on_its_seed_alone_and_leaves_everything_as_it_was():
 
 def test_the_points_of_a_model_are_critical_by_its_own_gradient():
     obj = diabetes(hidden=3)
-    found = critical_points(obj, 16)
-    consistent(found, 16)
-    assert len(found) > 3
+    found = critical_points(obj, 10)
+    consistent(found, 10)
+    assert len(found) > 2
     for i, point in enumerate(found.points):
         assert obj.gradient(point).norm() == pytest.approx(float(found.gradient_norms[i]), abs=1e-14)
         assert found.gradient_norms[i] < 1e-12
@@ -230,7 +238,7 @@ def test_the_points_of_a_model_are_critical_by_its_own_gradient():
 def test_copies_under_symmetry_stay_apart():
     """Exchanging two units, or the signs of one, gives another point of the same loss."""
     obj = diabetes(hidden=2)
-    found = critical_points(obj, 32)
+    found = critical_points(obj, 8)
     lowest = found.points[0]
     w, b, c, d = lowest.split([6, 2, 2, 1])
     mirrored = torch.cat([-w.view(2, 3)[:1], w.view(2, 3)[1:]]).flatten()
@@ -247,7 +255,7 @@ def test_single_precision():
     assert found.points.dtype == torch.float32
     assert found.complete
     obj = diabetes(hidden=2, dtype=torch.float32)
-    assert len(critical_points(obj, 8)) > 0
+    assert len(critical_points(obj, 4)) > 0
 
 
 def test_half_precision_is_refused():
@@ -260,7 +268,10 @@ def test_half_precision_is_refused():
     [
         ({"starts": 0}, "starts must be an integer of at least 1, got 0"),
         ({"starts": -3}, "starts must be an integer of at least 1, got -3"),
-        ({"method": "newtn"}, "method must be 'newton' or 'gradient-norm', got 'newtn': did you mean 'newton'"),
+        (
+            {"method": "newtn"},
+            "method must be 'newton' or 'gradient-norm', got 'newtn': did you mean 'newton'",
+        ),
         ({"tol": 0.0}, "tol must be finite and above 0"),
         ({"distinct": -1.0}, "distinct must be finite and above 0"),
         ({"max_steps": 0}, "max_steps must be an integer of at least 1, got 0"),

@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-
 from tests.curvature.critical.landscapes import surface
+
 from thalweg.curvature.critical.classification import classify
 from thalweg.curvature.critical.search import critical_points
 from thalweg.optim import descend
@@ -29,7 +29,7 @@ def test_small_steps_end_at_the_minimum_of_the_gradient_flow(eta):
     u, v = START
     flow = math.sqrt((u**2 - v**2) ** 2 + 4)
     assert flow == pytest.approx(16.11, abs=0.005)
-    descent = descend(product(), "gradient_descent", START, steps=4000, lr=eta, keep="last")
+    descent = descend(product(), "gradient_descent", START, steps=600, lr=eta, keep="last")
     found = classify(product(), descent.last[0])
     assert found.kind == "undetermined"
     assert found.near_zero == 1
@@ -38,7 +38,7 @@ def test_small_steps_end_at_the_minimum_of_the_gradient_flow(eta):
 
 def test_large_steps_leave_minima_that_are_too_sharp_for_them():
     """At η = 0.2 no minimum above 2/η = 10 is stable: it ends at the flattest there is, 2.00 measured."""
-    descent = descend(product(), "gradient_descent", START, steps=4000, lr=0.2, keep="last")
+    descent = descend(product(), "gradient_descent", START, steps=600, lr=0.2, keep="last")
     found = classify(product(), descent.last[0])
     assert found.kind == "undetermined"
     assert 2 - 1e-9 <= found.largest <= 2 / 0.2

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from thalweg.curvature.critical.classification import DENSE_UP_TO, Classification, by_eigenvalues, classify
 from thalweg.curvature.critical.derivatives import Derivatives
-from thalweg.curvature.critical.trust_region import newton_step, roundoff
+from thalweg.curvature.critical.trust_region import newton_step, remaining_step, roundoff
 
 _BLOCK = 2**24
 _ROOM = 1e-2
@@ -57,10 +57,7 @@ def _dense(
         slopes = torch.where(better[:, None], there, slopes)
         values = torch.where(better[:, None], then, values)
         vectors = torch.where(better[:, None, None], turned, vectors)
-    local = _into(vectors, slopes)
-    scale = values.abs().amax(1, keepdim=True) * points.norm(dim=1, keepdim=True).clamp_min(1)
-    local = torch.where(local.abs() <= roundoff(values) * scale, 0.0, local)
-    left = 2 * newton_step(values, local, roundoff(values)).norm(dim=1)
+    left = 2 * remaining_step(values, _into(vectors, slopes), points, roundoff(values)).norm(dim=1)
     kinds = [
         by_eigenvalues(v.flip(0), e.flip(0), g, x, tol)
         for v, e, g, x in zip(values.double().cpu(), 2 * change.double().cpu(), slopes, points, strict=True)

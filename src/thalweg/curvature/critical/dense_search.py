@@ -15,6 +15,7 @@ from thalweg.curvature.critical.trust_region import (
     judged_by_decrease,
     least_squares_step,
     newton_step,
+    remaining_step,
     roundoff,
 )
 
@@ -33,9 +34,7 @@ WINDOW, GAIN = 10, 0.9
 _TRIALS = 8
 _CHORD = 0.3
 _RETARGET = 25
-_CLEAR_AT_START = 1e-2
 _CLEAR = 1e-8
-_LEVEL = 1e2
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class DenseSearch:
     """Starts (b, n) on their way to critical points; `run` moves all of them until each has an outcome.
 
     A point is critical when ‖g‖ ≤ tol · abs(λ)max · max(1, ‖θ‖), as in `classify`. By the rule "newton" each start
-    heads for a critical point of some index: the number of eigenvalues that are clearly negative at the start, and
+    heads for a critical point of some index: the number of eigenvalues below −clear · abs(λ)max at the start, and
     every 25 Hessians the number that are negative then; a step is good when the gradient changes as the Hessian says.
     By "gradient-norm" each step lowers ‖g‖. A Hessian serves several steps while they agree with it.
     """
@@ -65,11 +64,13 @@ class DenseSearch:
         *,
         tol: float,
         reach: float,
+        clear: float,
     ) -> None:
         self.derivatives = derivatives
         self.rule: Rule = rule
         self.tol = tol
         self.reach = reach
+        self.clear = clear
         self.starts = starts
         self.points = starts.clone()
         # A copy, for what comes may be one number seen from every entry.
@@ -99,7 +100,7 @@ class DenseSearch:
             if not self.active.numel():
                 break
             if number % _RETARGET == 0:
-                self._aim(values, _CLEAR if number else _CLEAR_AT_START)
+                self._aim(values, _CLEAR if number else self.clear)
             self._move(values, vectors)
         for i in self.active.tolist():
             self.outcomes[i] = "impostor" if float(self.flatness[i]) <= FLAT else "unfinished"
@@ -109,29 +110,24 @@ class DenseSearch:
     def _settle(self, values: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Retire the starts that are where ‖g‖ vanishes, or falls no more; the rest of the eigenpairs."""
         points, slopes = self.points[self.active], self.slopes[self.active]
-        size = slopes.norm(dim=1)
+        size, scale = slopes.norm(dim=1), points.norm(dim=1).clamp_min(1)
         largest = values.abs().amax(1)
-        there = size <= self.tol * largest * points.norm(dim=1).clamp_min(1)
         local = _into(vectors, slopes)
-        # Where Newton's method would still go far the loss only levels out, as it does towards infinity.
-        far = newton_step(values, local, _LEVEL * roundoff(values)).norm(dim=1) > FAR * points.norm(
-            dim=1
-        ).clamp_min(1)
-        there &= ~far
-        self.flatness[self.active] = (values * local).norm(dim=1) / (largest * size).clamp_min(
-            torch.finfo(size.dtype).tiny
-        )
+        steepest = (largest * size).clamp_min(torch.finfo(size.dtype).tiny)
+        self.flatness[self.active] = (values * local).norm(dim=1) / steepest
+        there = size <= self.tol * largest * scale
         if bool(there.any()):
-            self._correct(self.active[there], values[there], vectors[there], local[there])
+            there[there.clone()] = self._confirmed(
+                self.active[there], values[there], vectors[there], local[there]
+            )
         sizes = torch.full_like(self.radii, torch.inf)
         sizes[self.active] = size
         self.history.append(sizes)
         flat = self.flatness[self.active] <= FLAT
-        still = self.radii[self.active] < 1e2 * torch.finfo(size.dtype).eps * points.norm(dim=1).clamp_min(1)
+        still = self.radii[self.active] < 1e2 * torch.finfo(size.dtype).eps * scale
         if self.rule == "gradient-norm" and len(self.history) > WINDOW:
             still |= flat & (size > GAIN * self.history[-1 - WINDOW][self.active])
         still &= ~there
-        keep = ~(there | still)
         ends: list[tuple[Tensor, Outcome]] = [
             (there, "converged"),
             (still & flat, "impostor"),
@@ -140,21 +136,34 @@ class DenseSearch:
         for mask, outcome in ends:
             for i in self.active[mask].tolist():
                 self.outcomes[i] = outcome
+        keep = ~(there | still)
         self.active = self.active[keep]
         return values[keep], vectors[keep]
 
-    def _correct(self, chosen: Tensor, values: Tensor, vectors: Tensor, local: Tensor) -> None:
-        """A last Newton step where it lowers ‖g‖; twice its length reaches cubic and quartic points too."""
-        step = newton_step(values, local, roundoff(values))
-        length = step.norm(dim=1)
-        limit = FAR * self.points[chosen].norm(dim=1).clamp_min(1)
-        step = step * (limit / length.clamp_min(torch.finfo(step.dtype).tiny)).clamp_max(1)[:, None]
-        points = self.points[chosen] + _out_of(vectors, step)
-        slopes = self.derivatives.gradient(points)
-        better = slopes.norm(dim=1) <= self.slopes[chosen].norm(dim=1)
-        self.errors[chosen] = 2 * length
-        self.points[chosen[better]] = points[better]
-        self.slopes[chosen[better]] = slopes[better]
+    def _confirmed(self, chosen: Tensor, values: Tensor, vectors: Tensor, local: Tensor) -> Tensor:
+        """Which of the chosen starts, where ‖g‖ is small, are at a critical point; those are moved nearer to it.
+
+        Newton's method goes not far there, else the loss only levels out as it does towards infinity; and it lowers
+        ‖g‖ unless that is rounding, else ‖g‖ has a minimum there that is small but not zero.
+        """
+        before, slopes = self.points[chosen], self.slopes[chosen]
+        scale = before.norm(dim=1, keepdim=True).clamp_min(1)
+        points = before
+        for zero in (torch.finfo(values.dtype).eps ** 0.5, roundoff(values)):
+            step = newton_step(values, local, zero)
+            length = step.norm(dim=1, keepdim=True).clamp_min(torch.finfo(step.dtype).tiny)
+            ahead = before + _out_of(vectors, step * (FAR * scale / length).clamp_max(1))
+            there = self.derivatives.gradient(ahead)
+            better = (there.norm(dim=1) < slopes.norm(dim=1))[:, None]
+            points, slopes = torch.where(better, ahead, points), torch.where(better, there, slopes)
+        size, scale = self.slopes[chosen].norm(dim=1), scale[:, 0]
+        rounding = 100 * roundoff(values) * values.abs().amax(1) * scale
+        near = remaining_step(values, local, before, 100 * roundoff(values)).norm(dim=1) <= FAR * scale
+        good = near & ((slopes.norm(dim=1) <= GAIN * size) | (size <= rounding))
+        self.points[chosen[good]] = points[good]
+        self.slopes[chosen[good]] = slopes[good]
+        self.errors[chosen] = 2 * remaining_step(values, local, before, roundoff(values)).norm(dim=1)
+        return good
 
     def _aim(self, values: Tensor, share: float) -> None:
         """Head for the index that the active starts have now: eigenvalues below −share · abs(λ)max."""

@@ -198,12 +198,16 @@ class _Walk:
         return bool(good)
 
     def _settles(self, space: KrylovSpace, scale: float) -> bool:
-        """A last step where it lowers ‖g‖; False where it would go far, for there the loss only levels out."""
+        """A last step; False where it would go far, or does not lower ‖g‖ though that is more than rounding."""
         step = space.step(space.least_squares(1e3 * scale))
         if step.length > FAR * scale:
             return False
         there = self.derivatives.gradient((self.point + step.vector)[None])[0]
+        after = float(there.norm())
+        rounding = 1e3 * torch.finfo(there.dtype).eps * space.largest * scale * len(there) ** 0.5
+        if after > GAIN * space.size > GAIN * rounding:
+            return False
         self.error = 2 * step.length
-        if float(there.norm()) <= float(self.slope.norm()):
+        if after < space.size:
             self.point, self.slope = self.point + step.vector, there
         return True

@@ -61,6 +61,12 @@ def newton_step(values: Tensor, slope: Tensor, zero: float) -> Tensor:
     return torch.where(small, 0.0, -slope / torch.where(small, 1.0, values))
 
 
+def remaining_step(values: Tensor, slope: Tensor, points: Tensor, zero: float) -> Tensor:
+    """`newton_step` at `points` (b, n) for those components of the gradient that are more than rounding."""
+    scale = values.abs().amax(1, keepdim=True) * points.norm(dim=1, keepdim=True).clamp_min(1)
+    return newton_step(values, torch.where(slope.abs() <= roundoff(values) * scale, 0.0, slope), zero)
+
+
 def roundoff(values: Tensor) -> float:
     """The share of the largest eigenvalue up to which the others of `values` (b, n) are round-off."""
     return 10 * values.shape[1] * torch.finfo(values.dtype).eps

@@ -23,6 +23,7 @@ from thalweg.curvature.random_vectors import generator
 from thalweg.curvature.spectrum.eigenpairs import eigenpairs
 from thalweg.curvature.spectrum.krylov import Tridiagonal
 from thalweg.curvature.spectrum.quadrature import gauss, leading, probe, radau
+from thalweg.curvature.spectrum.ritz import Ritz, exhausted, ritz
 from thalweg.errors import InvalidArgument
 from thalweg.numbers import number, with_error
 
@@ -71,8 +72,9 @@ def log_determinant(
     ----------
     shift: added to each eigenvalue.
     atol: absolute error that is good enough; a log-determinant can be near 0.
-    lower: a number that no eigenvalue of A is below, such as 0 for a Gauss-Newton matrix. The smallest eigenvalue is
-        computed when None, which costs some more products than max_products.
+    lower: a number that no eigenvalue of A is below, such as 0 for a Gauss-Newton matrix. When None it is what the
+        first probe shows as the smallest, less its error, or where that reaches down to zero the smallest of
+        `eigenpairs`, which may cost some more products than max_products.
     steps: most Lanczos steps for each probe. max_products: at least steps · min_probes.
 
     Raises
@@ -96,25 +98,30 @@ def log_determinant(
         smallest = float(eigenvalues[0])
         _require_positive(smallest, error, shift)
         return LogDeterminant(float((eigenvalues + shift).log().sum()), 0.0, size, True, 0.0, shift, smallest)
-    if lower is None:
-        lower = _lower_end(operator, shift, seed)
-    else:
+    if lower is not None:
         _require_positive(lower, 0.0, shift)
     quadrature = _Brackets(operator, shift, lower, steps, seed, goal)
     limit = operator.products + max_products
     _, met = until(goal, quadrature.advance, min_probes, lambda: quadrature.affordable(limit))
     value, stderr, half = quadrature.estimate()
-    return LogDeterminant(value, stderr, operator.products - begun, met, half, shift, lower)
+    return LogDeterminant(value, stderr, operator.products - begun, met, half, shift, quadrature.lower)
 
 
 class _Brackets:
     """Bounds of vᵀ ln(A + shift·I) v from below and above, for each probe v."""
 
     def __init__(
-        self, operator: SymmetricOperator, shift: float, lower: float, steps: int, seed: int, goal: Goal
+        self,
+        operator: SymmetricOperator,
+        shift: float,
+        lower: float | None,
+        steps: int,
+        seed: int,
+        goal: Goal,
     ) -> None:
-        self._operator, self._shift, self._lower, self._steps = operator, shift, lower, steps
-        self._draw = generator(seed)
+        self._operator, self._shift, self._given, self._steps = operator, shift, lower, steps
+        self.lower = math.inf if lower is None else lower
+        self._seed, self._draw = seed, generator(seed)
         self._goal = goal
         self._found: list[tuple[float, float]] = []
 
@@ -124,8 +131,9 @@ class _Brackets:
     def advance(self, count: int) -> Summary:
         for _ in range(count):
             matrix = probe(self._operator, self._steps, self._draw)
-            exhausted = matrix.diagonal.numel() < self._steps
-            self._found.append(self._bounds(matrix, exhausted))
+            complete = exhausted(matrix, self._steps, self._operator.shape[0])
+            self._lower_by(ritz(matrix, complete))
+            self._found.append(self._bounds(matrix, complete))
             if len(self._found) == 1:
                 self._steps = self._enough(matrix)
         value, stderr, half = self.estimate()
@@ -138,20 +146,30 @@ class _Brackets:
         stderr = float(standard_error(squares, len(middle)))
         return float(middle.mean()), stderr, float((bounds[:, 1] - bounds[:, 0]).mean() / 2)
 
-    def _bounds(self, matrix: Tridiagonal, exhausted: bool) -> tuple[float, float]:
-        size, nodes = self._operator.shape[0], matrix.eigen()[0]
-        low = float(nodes[0])
+    def _lower_by(self, found: Ritz) -> None:
+        """Take the smallest Ritz value less its residual into account; a bound that was given must hold."""
+        low, residual = float(found.values[0]), float(found.residuals[0])
         _require_positive(low, 0.0, self._shift)
-        rounding = 100 * torch.finfo(self._operator.dtype).eps * size**0.5 * float(nodes.abs().max())
-        if low < self._lower - rounding:
-            raise InvalidArgument(
-                f"lower={self._lower:.6g} is above an eigenvalue: the smallest is at most {low:.6g}"
-            )
+        rounding = 100 * torch.finfo(self._operator.dtype).eps * self._operator.shape[0] ** 0.5
+        if self._given is not None:
+            if low < self._given - rounding * float(found.values.abs().max()):
+                raise InvalidArgument(
+                    f"lower={self._given:.6g} is above an eigenvalue: the smallest is at most {low:.6g}"
+                )
+            return
+        if not self._found:
+            certain = low + self._shift > 2 * residual
+            self.lower = low - residual if certain else _lower_end(self._operator, self._shift, self._seed)
+        self.lower = min(self.lower, low)
+
+    def _bounds(self, matrix: Tridiagonal, complete: bool) -> tuple[float, float]:
+        size, low = self._operator.shape[0], float(matrix.eigen()[0][0])
+        _require_positive(low, 0.0, self._shift)
         above = size * gauss(matrix, self._logarithm)
         # All eigenvalues that the probe shows are nodes then: the quadrature is exact.
-        if exhausted:
+        if complete:
             return above, above
-        place = min(self._lower, low - 1e-12 * abs(low))
+        place = min(self.lower, low - 1e-12 * abs(low))
         return min(size * radau(matrix, self._logarithm, place), above), above
 
     def _logarithm(self, eigenvalues: Tensor) -> Tensor:
@@ -171,15 +189,13 @@ def _lower_end(operator: SymmetricOperator, shift: float, seed: int) -> float:
     """A lower bound on the smallest eigenvalue, tight enough that with the shift it is positive."""
     start, low, error = None, 0.0, math.inf
     for tol in (1e-3, 3e-5, 1e-6, 3e-8):
-        pair = eigenpairs(
-            operator, 1, "smallest", max(tol, torch.finfo(operator.dtype).eps), seed=seed, start=start
-        )
+        wanted = max(tol, torch.finfo(operator.dtype).eps)
+        pair = eigenpairs(operator, 1, "smallest", wanted, seed=seed, start=start)
         low, error = float(pair.values[0]), float(pair.residuals[0])
         # No eigenvalue is above its Rayleigh quotient.
         _require_positive(low, 0.0, shift)
-        missed = pair.missed if math.isfinite(pair.missed) else 0.0
-        if low + shift > 2 * (error + missed):
-            return low - error - missed
+        if low + shift > 2 * error:
+            return low - error
         start = pair.vectors[:, 0]
     _require_positive(low, error, shift)
     return low - error

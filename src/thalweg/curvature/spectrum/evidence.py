@@ -29,17 +29,25 @@ _RARE = math.pi / 2 * _RISK**2
 """What a squared standard normal number is below with that probability: its density is 1/√(2π) each side of 0."""
 
 
-def hidden(found: Extraction, coupling: Tensor, witness: Tensor, places: Tensor) -> tuple[bool, Tensor]:
-    """Whether an eigenvalue may be hidden at one of `places` (j,), and in which waiting direction (w,) mostly."""
-    size = found.vectors.shape[0]
-    known, waiting = found.other_vectors.T @ witness[:size], witness[size:]
-    outer = coupling @ found.other_vectors
+def hidden(
+    found: Extraction, coupling: Tensor, witness: Tensor, places: Tensor, margin: float
+) -> tuple[bool, Tensor]:
+    """Whether an eigenvalue may be hidden at one of `places` (j,), and in which waiting direction (w,) mostly.
+
+    Pairs that were found within half of `margin` of the place are those that it would be hidden behind.
+    """
+    values = torch.cat([found.values, found.others])
+    vectors = torch.cat([found.vectors, found.other_vectors], 1)
+    size, count = len(values), len(found.values)
+    known, waiting = vectors.T @ witness[:size], witness[size:]
+    outer = coupling @ vectors
+    # A place on top of a value says as much as one beside it.
+    tiny = 1e-14 * float(values.abs().max()) + torch.finfo(outer.dtype).tiny
     worst, direction = 0.0, torch.zeros_like(waiting)
     for place in places.tolist():
-        distance = place - found.others
-        # A place on top of a value says as much as one beside it.
-        tiny = 1e-14 * max(abs(place), found.norm) + torch.finfo(outer.dtype).tiny
+        distance = place - values
         resolvent = outer / torch.where(distance.abs() < tiny, tiny, distance)
+        resolvent[:, :count][:, distance[:count].abs() < margin / 2] = 0
         gamma = resolvent @ known + waiting
         gram = torch.eye(len(waiting), dtype=outer.dtype) + resolvent @ resolvent.T
         solved = torch.linalg.solve(gram, gamma)
@@ -88,13 +96,13 @@ def repeatable(found: Extraction, which: Which, margin: float) -> Tensor:
 def surveyed(found: Extraction, coupling: Tensor, witness: Tensor, which: Which, margin: float) -> float:
     """The least distance, `margin` or more, beyond which no eigenvalue is hidden; infinite if there is none."""
     low, high = margin, margin
-    while hidden(found, coupling, witness, beyond(found, which, high))[0]:
+    while hidden(found, coupling, witness, beyond(found, which, high), margin)[0]:
         low, high = high, 2 * high
         if low > found.norm:
             return math.inf
     while high > 1.1 * low:
         middle = math.sqrt(low * high)
-        if hidden(found, coupling, witness, beyond(found, which, middle))[0]:
+        if hidden(found, coupling, witness, beyond(found, which, middle), margin)[0]:
             low = middle
         else:
             high = middle

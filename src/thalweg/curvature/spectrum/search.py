@@ -133,7 +133,7 @@ class Search:
         start, second = state.witnesses.T
         final = last or state.room < 1 or not self.complete
         if self.cleared is None and not bool(start.isnan().any()):
-            doubtful, direction = hidden(found, state.coupling, start, beyond(found, self.which, margin))
+            doubtful, direction = hidden(found, state.coupling, start, beyond(found, self.which, margin), margin)
             if doubtful and not final:
                 return direction
             self.cleared = surveyed(found, state.coupling, start, self.which, margin) if doubtful else margin
@@ -148,7 +148,7 @@ class Search:
         # Far away first, which is where nothing is known of directions that were never multiplied.
         near = copies if self.cleared is not None else beyond(found, self.which, margin)
         places = [near] if self.cleared is not None else [beyond(found, self.which, self.norm), near]
-        doubts = [hidden(found, state.coupling, second, place) for place in places]
+        doubts = [hidden(found, state.coupling, second, place, margin) for place in places]
         doubtful = any(doubt for doubt, _ in doubts)
         if doubtful and not final:
             return next(direction for doubt, direction in doubts if doubt)
