@@ -1,4 +1,4 @@
-"""The Hessian products and top eigenpairs of curvlinops, hessian-eigenthings and PyHessian, as each one documents them."""
+"""Hessian products and top eigenpairs of curvlinops, hessian-eigenthings and PyHessian, as each documents them."""
 
 import contextlib
 import importlib.util

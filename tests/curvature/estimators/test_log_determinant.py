@@ -21,17 +21,17 @@ SPECTRA = {
 
 
 @pytest.mark.parametrize(
-    ("name", "lower"), [("wide", True), ("decaying", True), ("outliers", True), ("outliers", None)]
+    ("name", "lower", "runs"), [("wide", True, 100), ("decaying", True, 300), ("outliers", None, 300)]
 )
-def test_error_bars_hold_at_their_rate(name, lower):
-    """Over 300 seeds 2·stderr + quadrature hold in 95 % of cases, to the 0.1 % point of the binomial for 93 %."""
+def test_error_bars_hold_at_their_rate(name, lower, runs):
+    """Over the seeds 2·stderr + quadrature hold in 95 % of cases, to the 0.1 % point of the binomial for 93 %."""
     eigenvalues, shift = SPECTRA[name]
-    matrix, runs = rotated(eigenvalues), 300
+    matrix = rotated(eigenvalues)
     exact = float((eigenvalues + shift).log().sum())
     known = float(eigenvalues.min()) - 1e-9 if lower else None
     found = [
         log_determinant(
-            SymmetricOperator.of(matrix), shift, 0.1, lower=known, steps=10, max_products=200, seed=s
+            SymmetricOperator.of(matrix), shift, 0.1, lower=known, steps=6, max_products=100, seed=s
         )
         for s in range(runs)
     ]
@@ -114,7 +114,7 @@ def test_what_is_not_positive_definite_is_refused(n):
     with pytest.raises(InvalidArgument, match="cannot be told from a singular matrix"):
         log_determinant(matrix, 1.0)
     singular = SymmetricOperator.of(rotated(torch.linspace(0, 3, n, dtype=torch.float64)))
-    with pytest.raises(InvalidArgument, match="not positive definite|cannot be told from a singular"):
+    with pytest.raises(InvalidArgument, match=r"not positive definite|cannot be told from a singular"):
         log_determinant(singular)
     with pytest.raises(InvalidArgument, match="not positive definite"):
         log_determinant(SymmetricOperator.of(torch.zeros(n, n, dtype=torch.float64)))

@@ -1,4 +1,4 @@
-"""The memory that is promised, by every allocation of torch's CPU allocator, for an operator that makes nothing else."""
+"""The memory that is promised: every allocation of torch on the CPU, for an operator that makes nothing else."""
 
 from __future__ import annotations
 

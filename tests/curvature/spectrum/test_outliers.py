@@ -77,7 +77,7 @@ def test_a_second_bulk_is_no_outlier():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_models(name):
-    """Each is an eigenvalue, on its own by more than twice the width, and none that is so is left out above the bulk."""
+    """Each is an eigenvalue, and none that is apart by more than the width above the bulk is left out."""
     known = case(name)
     found = spectral_density(SymmetricOperator.of(known.hessian), 6, 80)
     assert found.outliers

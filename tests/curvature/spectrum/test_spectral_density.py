@@ -116,7 +116,8 @@ def test_bands_hold_at_their_rate(name, known, least):
     """
     eigenvalues = {"bulk": BULK, "outliers": OUTLIERS}[name]
     operator = SymmetricOperator.of(rotated(eigenvalues))
-    width = 0.05 * float(eigenvalues.max() - eigenvalues.min())
+    # Nine steps, in which orthogonality is not lost, resolve this width.
+    width = 0.1 * float(eigenvalues.max() - eigenvalues.min())
     grid = torch.linspace(
         float(eigenvalues.min()) - width, float(eigenvalues.max()) + width, 150, dtype=torch.float64
     )
@@ -125,7 +126,9 @@ def test_bands_hold_at_their_rate(name, known, least):
     pairs = eigenpairs(operator, known, "largest", 1e-8) if known else None
     held, moments, runs = 0.0, torch.zeros(4), 300
     for seed in range(runs):
-        found = spectral_density(operator, 8, 16, width=width, grid=grid, pairs=pairs, seed=seed)
+        found = spectral_density(
+            operator, 8, 9, width=width, grid=grid, pairs=pairs, reorthogonalize=False, seed=seed
+        )
         # A known peak is right but for its eigenvalue's own error.
         inside = (found.density - exact).abs() <= 2 * found.stderr + 1e-9 * exact.max()
         held += float(inside[some].double().mean())

@@ -143,8 +143,8 @@ class DenseSearch:
     def _confirmed(self, chosen: Tensor, values: Tensor, vectors: Tensor, local: Tensor) -> Tensor:
         """Which of the chosen starts, where ‖g‖ is small, are at a critical point; those are moved nearer to it.
 
-        Newton's method goes not far there, else the loss only levels out as it does towards infinity; and it lowers
-        ‖g‖ unless that is rounding, else ‖g‖ has a minimum there that is small but not zero.
+        Newton's method goes not far there, else the loss only levels out as it does towards infinity; and it leaves
+        nothing of ‖g‖ but rounding, else there may be a minimum of ‖g‖ that is small but not zero.
         """
         before, slopes = self.points[chosen], self.slopes[chosen]
         scale = before.norm(dim=1, keepdim=True).clamp_min(1)
@@ -156,10 +156,13 @@ class DenseSearch:
             there = self.derivatives.gradient(ahead)
             better = (there.norm(dim=1) < slopes.norm(dim=1))[:, None]
             points, slopes = torch.where(better, ahead, points), torch.where(better, there, slopes)
-        size, scale = self.slopes[chosen].norm(dim=1), scale[:, 0]
-        rounding = 100 * roundoff(values) * values.abs().amax(1) * scale
+        after, largest, scale = slopes.norm(dim=1), values.abs().amax(1), scale[:, 0]
+        rounding = after <= 100 * roundoff(values) * largest * scale
+        # What is left by a loss that is rounded worse than that lies in all directions.
+        ended = after > GAIN * self.slopes[chosen].norm(dim=1)
+        ended &= (values * _into(vectors, slopes)).norm(dim=1) > FLAT * largest * after
         near = remaining_step(values, local, before, 100 * roundoff(values)).norm(dim=1) <= FAR * scale
-        good = near & ((slopes.norm(dim=1) <= GAIN * size) | (size <= rounding))
+        good = near & (rounding | ended)
         self.points[chosen[good]] = points[good]
         self.slopes[chosen[good]] = slopes[good]
         self.errors[chosen] = 2 * remaining_step(values, local, before, roundoff(values)).norm(dim=1)

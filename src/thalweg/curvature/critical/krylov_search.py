@@ -198,14 +198,15 @@ class _Walk:
         return bool(good)
 
     def _settles(self, space: KrylovSpace, scale: float) -> bool:
-        """A last step; False where it would go far, or does not lower ‖g‖ though that is more than rounding."""
+        """A last step; False where it would go far, or leaves more of ‖g‖ than rounding: see `DenseSearch`."""
         step = space.step(space.least_squares(1e3 * scale))
         if step.length > FAR * scale:
             return False
         there = self.derivatives.gradient((self.point + step.vector)[None])[0]
         after = float(there.norm())
         rounding = 1e3 * torch.finfo(there.dtype).eps * space.largest * scale * len(there) ** 0.5
-        if after > GAIN * space.size > GAIN * rounding:
+        ended = after > GAIN * space.size and space.flatness > FLAT
+        if after > rounding and not ended:
             return False
         self.error = 2 * step.length
         if after < space.size:

@@ -43,18 +43,19 @@ def critical_points(
 ) -> CriticalPoints:
     """Search critical points of `obj` of any kind and height, and say of each start that led to none why.
 
-    A point is critical when ‖g‖ ≤ tol · abs(λ)max · max(1, ‖θ‖) and Newton's method, going not far from there, lowers
-    ‖g‖ on, down to rounding; it is then taken as far as that gets.
+    A point is critical when ‖g‖ ≤ tol · abs(λ)max · max(1, ‖θ‖) and Newton's method, going not far from there, leaves
+    nothing of it but rounding.
     Ends closer together than distinct · max(1, ‖θ‖), or than the error with which they are known, are one point. Points
     of a connected family (a valley of minima, a dead unit's free weights) are no nearer to each other than chance
     puts them and stay apart, as do copies of a network with its units exchanged.
 
     "newton" follows eigenvectors: uphill along the lowest k, downhill along the others, with abs(H)⁻¹ and a trust
     radius, towards a critical point of index k: saddle-free Newton where k = 0. k is the number of negative eigenvalues
-    at the start (of a model, of clearly negative ones), counted again every 25 Hessians. "gradient-norm" minimizes ½‖g‖²
-    by Gauss-Newton steps. It gets caught more often in minima of ‖g‖ that are no critical points, where Hg ≈ 0 with
-    g ≠ 0: these impostors are rejected and counted (Doye & Wales 2002; Frye et al. 2021). Both use dense Hessians up to
-    n = 256, and above it Krylov spaces of at most 60 products a step, where k is the number of negative Ritz values.
+    at the start (of a model, of clearly negative ones), counted again every 25 Hessians. "gradient-norm" minimizes
+    ½‖g‖² by Gauss-Newton steps. It gets caught more often in minima of ‖g‖ that are no critical points, where Hg ≈ 0
+    with g ≠ 0: these impostors are rejected and counted (Doye & Wales 2002; Frye et al. 2021). Both use dense Hessians
+    up to n = 256, and above it Krylov spaces of at most 60 products a step, where k is the number of negative Ritz
+    values.
 
     Parameters
     ----------

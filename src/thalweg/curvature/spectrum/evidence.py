@@ -40,70 +40,76 @@ def hidden(
     vectors = torch.cat([found.vectors, found.other_vectors], 1)
     size, count = len(values), len(found.values)
     known, waiting = vectors.T @ witness[:size], witness[size:]
-    outer = coupling @ vectors
+    if not len(places):
+        return False, torch.zeros_like(waiting)
+    distance = places[:, None] - values
     # A place on top of a value says as much as one beside it.
-    tiny = 1e-14 * float(values.abs().max()) + torch.finfo(outer.dtype).tiny
-    worst, direction = 0.0, torch.zeros_like(waiting)
-    for place in places.tolist():
-        distance = place - values
-        resolvent = outer / torch.where(distance.abs() < tiny, tiny, distance)
-        resolvent[:, :count][:, distance[:count].abs() < margin / 2] = 0
-        gamma = resolvent @ known + waiting
-        gram = torch.eye(len(waiting), dtype=outer.dtype) + resolvent @ resolvent.T
-        solved = torch.linalg.solve(gram, gamma)
-        bound = float(gamma @ solved)
-        if bound >= worst:
-            worst, direction = bound, solved
-    return worst > _RARE, direction / (direction.norm() or 1.0)
+    tiny = 1e-14 * float(values.abs().max()) + torch.finfo(values.dtype).tiny
+    inverse = 1 / torch.where(distance.abs() < tiny, tiny, distance)
+    inverse[:, :count][distance[:, :count].abs() < margin / 2] = 0
+    # Of shape (j, w, m), (j, w) and (j, w, w).
+    resolvent = (coupling @ vectors) * inverse[:, None]
+    gamma = resolvent @ known + waiting
+    gram = torch.eye(len(waiting), dtype=gamma.dtype) + resolvent @ resolvent.mT
+    solved = torch.linalg.solve(gram, gamma)
+    bounds = (gamma * solved).sum(1)
+    direction = solved[bounds.argmax()]
+    return float(bounds.max()) > _RARE, direction / (direction.norm() or 1.0)
 
 
-def beyond(found: Extraction, which: Which, margin: float) -> Tensor:
-    """Where an eigenvalue would have to be that is missing among those found, and more than `margin` better.
+def beyond(found: Extraction, which: Which, reach: float, margin: float) -> Tensor:
+    """Where an eigenvalue would have to be that is missing among those found, and better than the last by `reach`.
 
-    At an end of the spectrum the nearest place stands for all beyond it: there the bound only falls. Between values,
-    near zero, the places are a grid.
+    The bound falls with the distance from the values that showed, so the places next to them stand for all: `reach`
+    from the last one wanted and `margin` to each side of the others. Those near zero get a grid between them as well.
     """
     values = found.values
-    if which == "largest":
-        return values.min()[None] + margin
-    if which == "smallest":
-        return values.max()[None] - margin
+    around = torch.cat([values - margin, values + margin])
     if which == "both":
-        # The last of the top half, and the first of the bottom half where there is one.
-        top = (values.numel() + 1) // 2
-        return torch.cat([values[top - 1 : top] + margin, values[top : top + 1] - margin])
-    reach = values.abs()
+        top = (len(values) + 1) // 2
+        ends = [values[top - 1 : top] + reach, values[top : top + 1] - reach]
+        return torch.cat(
+            [*ends, around[(around > ends[0])], around[(around < ends[1])] if len(ends[1]) else ends[1]]
+        )
+    last = values[-1]
+    if which == "largest":
+        return torch.cat([last[None] + reach, around[around > last + reach]])
+    if which == "smallest":
+        return torch.cat([last[None] - reach, around[around < last - reach]])
     if which == "magnitude":
-        edge = reach.min() + margin
-        return torch.stack([-edge, edge])
-    edge = float(reach.max()) - margin
-    return torch.linspace(-edge, edge, 17, dtype=values.dtype) if edge > 0 else values[:0]
+        edge = last.abs() + reach
+        return torch.cat([torch.stack([-edge, edge]), around[around.abs() > edge]])
+    edge = last.abs() - reach
+    if edge <= 0:
+        return values[:0]
+    return torch.cat([torch.linspace(-1, 1, 17, dtype=values.dtype) * edge, around[around.abs() < edge]])
 
 
 def repeatable(found: Extraction, which: Which, margin: float) -> Tensor:
     """The values of which a copy would change the result: better by more than `margin` than the last one."""
     values = found.values
     if which == "both":
-        top = (values.numel() + 1) // 2
+        top = (len(values) + 1) // 2
         high, low = values[:top], values[top:]
         return torch.cat([high[high > high[-1:] + margin], low[low < low[:1] - margin]])
     if which in ("largest", "smallest"):
         return values[(values - values[-1]).abs() > margin]
-    reach = values.abs()
-    return values[(reach - reach[-1]).abs() > margin]
+    size = values.abs()
+    return values[(size - size[-1]).abs() > margin]
 
 
 def surveyed(found: Extraction, coupling: Tensor, witness: Tensor, which: Which, margin: float) -> float:
     """The least distance, `margin` or more, beyond which no eigenvalue is hidden; infinite if there is none."""
+
+    def doubtful(reach: float) -> bool:
+        return hidden(found, coupling, witness, beyond(found, which, reach, margin), margin)[0]
+
     low, high = margin, margin
-    while hidden(found, coupling, witness, beyond(found, which, high), margin)[0]:
-        low, high = high, 2 * high
-        if low > found.norm:
+    while doubtful(high):
+        if high > found.norm:
             return math.inf
+        low, high = high, 2 * high
     while high > 1.1 * low:
         middle = math.sqrt(low * high)
-        if hidden(found, coupling, witness, beyond(found, which, middle), margin)[0]:
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if doubtful(middle) else (low, middle)
     return high

@@ -133,7 +133,9 @@ class Search:
         start, second = state.witnesses.T
         final = last or state.room < 1 or not self.complete
         if self.cleared is None and not bool(start.isnan().any()):
-            doubtful, direction = hidden(found, state.coupling, start, beyond(found, self.which, margin), margin)
+            doubtful, direction = hidden(
+                found, state.coupling, start, beyond(found, self.which, margin, margin), margin
+            )
             if doubtful and not final:
                 return direction
             self.cleared = surveyed(found, state.coupling, start, self.which, margin) if doubtful else margin
@@ -146,8 +148,8 @@ class Search:
         if self.known is None or bool(second.isnan().any()) or self._changed(found):
             return None if last else self._draw(found)
         # Far away first, which is where nothing is known of directions that were never multiplied.
-        near = copies if self.cleared is not None else beyond(found, self.which, margin)
-        places = [near] if self.cleared is not None else [beyond(found, self.which, self.norm), near]
+        near = copies if self.cleared is not None else beyond(found, self.which, margin, margin)
+        places = [near] if self.cleared is not None else [beyond(found, self.which, self.norm, margin), near]
         doubts = [hidden(found, state.coupling, second, place, margin) for place in places]
         doubtful = any(doubt for doubt, _ in doubts)
         if doubtful and not final:
