@@ -166,7 +166,7 @@ def test_too_few_products_are_said_to_be_too_few():
 
 def test_the_fewest_products_are_what_the_documentation_says():
     pairs = eigenpairs(SymmetricOperator.of(rotated(BULK)), 3, "largest", 1e-12, max_products=1)
-    assert pairs.products == 3 * 3 + 18
+    assert pairs.products == 3 + 1
 
 
 def test_convergence_is_measured_against_the_whole_spectrum():
@@ -222,9 +222,9 @@ def test_bad_arguments():
     bad = [
         ({"k": 0}, "k must be between 1 and the dimension 300, got 0"),
         ({"k": 301}, "k must be between 1 and the dimension 300, got 301"),
-        ({"which": "top"}, 'which must be "largest", "smallest" or "both", got \'top\''),
-        ({"tol": 0.0}, "tol must be positive, got 0.0"),
-        ({"tol": float("nan")}, "tol must be positive, got nan"),
+        ({"which": "top"}, "which must be 'largest' or 'smallest' or 'both'"),
+        ({"tol": 0.0}, "tol must be finite and above 0, got 0.0"),
+        ({"tol": float("nan")}, "tol must be finite and above 0, got nan"),
         ({"start": torch.zeros(N, dtype=torch.float64)}, "start must be finite and not zero"),
         ({"start": torch.full((N,), float("nan"), dtype=torch.float64)}, "start must be finite and not zero"),
     ]
@@ -232,7 +232,7 @@ def test_bad_arguments():
         with pytest.raises(InvalidArgument) as caught:
             eigenpairs(operator, **arguments)
         assert message in str(caught.value)
-    for shape in ((1,), (N, 1), (N + 1,)):
-        with pytest.raises(ShapeMismatch, match=r"start must have shape \(300,\)"):
+    for shape in ((1,), (N + 1,), (N + 1, 2)):
+        with pytest.raises(ShapeMismatch, match=r"start must have shape \(300,"):
             eigenpairs(operator, start=torch.ones(shape, dtype=torch.float64))
     assert operator.products == 0

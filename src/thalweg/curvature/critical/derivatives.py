@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import TypeAlias, cast
 
@@ -73,9 +74,11 @@ class Derivatives:
         if self._bytes is None:
             with model.evaluating(derivatives=True):
                 self._bytes = max(model.graph_bytes(batch, {}) for _, batch in model.batches)
-        return torch.cat(
-            [at(block) for block in points.split(max(1, int(HELD / (self._bytes * columns + 1))))]
-        )
+        blocks = points.split(max(1, int(HELD / (self._bytes * columns + 1))))
+        with warnings.catch_warnings():
+            # Of functions that are mapped by a loop, which is no slower than going point by point.
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            return torch.cat([at(block) for block in blocks])
 
     def _can_be_mapped(self, point: Tensor) -> bool:
         """Whether mapped derivatives exist and are the same as those that the objective gives itself."""
