@@ -12,6 +12,7 @@ LONG = (
     "curvature/test_layer_rates",
     "curvature/matrices/test_peer_cases",
     "curvature/spectrum/test_condition_number",
+    "curvature/spectrum/test_eigenpairs_",
     "curvature/spectrum/test_outliers",
     "curvature/spectrum/test_spectral_density",
 )
