@@ -78,7 +78,7 @@ def test_all_of_a_multiple_of_the_identity():
     ],
 )
 def test_missing_one_without_saying_so_is_as_rare_as_stated(exact, which, k, tol):
-    """Over 300 seeds the j-th value is within `missed` and the residuals of the j-th eigenvalue, all but 1 % of times."""
+    """Over 300 seeds the j-th value is within `missed` and the residuals of the j-th eigenvalue, 99 % of times."""
     operator, best = diagonal(exact), wanted(exact, k, which)
     stated = wrong = 0
     for seed in range(300):
