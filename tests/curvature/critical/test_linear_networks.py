@@ -31,7 +31,7 @@ def test_at_depth_two_every_critical_point_is_global_or_a_strict_saddle(widths, 
 
 @pytest.mark.parametrize("depth", [3, 4])
 def test_deeper_the_origin_is_degenerate_and_other_points_may_be(depth):
-    """The origin's Hessian vanishes; of 125 points of 128 starts 6 to 21 had no eigenvalue of a sure sign but positive.
+    """The origin's Hessian vanishes; of 116 to 126 points from 128 starts 14 to 18 had no sure negative eigenvalue.
 
     All of these were at the loss of the best fit of rank 1: saddles that second derivatives do not show.
     """
