@@ -44,6 +44,34 @@ def test_eigenpairs(k, dtype):
     assert peak <= (2 * k + 20) * N * dtype.itemsize + SMALL
 
 
+@pytest.mark.parametrize("which", ["largest", "zero"])
+def test_eigenpairs_with_copies_and_those_near_zero(which):
+    """Further random vectors join, and restarts near zero rotate what waits as well."""
+    spectrum = torch.cat([torch.tensor([3.0, 3.0, 3.0, 2.0]).double(), slow(torch.float64)[4:]])
+    operator = diagonal(spectrum)
+    peak = peak_bytes(lambda: eigenpairs(operator, 4, which, 1e-4, max_products=100))
+    assert peak <= 28 * N * 8 + SMALL
+
+
+@pytest.mark.parametrize("columns", [1, 5])
+def test_eigenpairs_from_a_start(columns, tmp_path):
+    """The start is not among them, and writing a checkpoint copies nothing."""
+    start = torch.randn(N, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    operator, settings = diagonal(slow(torch.float64)), {"tol": 1e-9, "checkpoint": tmp_path / "state"}
+    peak = peak_bytes(lambda: eigenpairs(operator, 5, start=start, max_products=60, **settings))
+    assert peak <= 30 * N * 8 + SMALL
+    resumed = peak_bytes(lambda: eigenpairs(operator, 5, max_products=90, **settings))
+    assert resumed <= 30 * N * 8 + SMALL
+
+
+def test_eigenpairs_whose_residuals_are_computed_anew():
+    """Rounding of float32 fails the check at this tolerance."""
+    operator = diagonal(slow(torch.float32))
+    peak = peak_bytes(lambda: eigenpairs(operator, 5, tol=1e-7, max_products=60))
+    assert operator.products == 60 + 5
+    assert peak <= 30 * N * 4 + SMALL
+
+
 def test_eigenpairs_of_an_exhausted_krylov_space():
     operator = diagonal(torch.zeros(N, dtype=torch.float64))
     peak = peak_bytes(lambda: eigenpairs(operator, 2))

@@ -15,6 +15,7 @@ N = 120
 KINDS = ["participation", "entropy", "stable"]
 SPECTRA = {
     "slow decay": torch.arange(1, N + 1, dtype=torch.float64) ** -1.0,
+    "slower decay": torch.arange(1, N + 1, dtype=torch.float64) ** -0.3,
     "indefinite": torch.linspace(-1, 1.5, N, dtype=torch.float64),
     "outliers": torch.cat([torch.tensor([50.0, 20, 10, 5]), torch.linspace(-0.2, 0.4, N - 4)]).double(),
 }
@@ -44,15 +45,19 @@ def test_against_the_definition(name, kind):
     assert {one.kind for one in found} == {kind}
 
 
-@pytest.mark.parametrize(("name", "runs"), [("slow decay", 300), ("indefinite", 100)])
+@pytest.mark.parametrize(("name", "runs"), [("slow decay", 300), ("slower decay", 200), ("indefinite", 100)])
 def test_error_bars_of_the_participation_ratio(name, runs):
-    """±2 stderr hold in about 95 % of cases, to the 0.1 % point of the binomial for 93 %."""
+    """±2 stderr hold in about 95 % of cases, to the 0.1 % point of the binomial for 93 %, and ±1 in no more than 76 %.
+
+    Of the trace alone, whose error the norm's makes up for in part, ±1 would hold in 87 to 97 %.
+    """
     matrix, exact = rotated(SPECTRA[name]), defined(SPECTRA[name], "participation")
     found = [
         effective_rank(SymmetricOperator.of(matrix), rtol=0.1, max_products=100, seed=s) for s in range(runs)
     ]
-    held = sum(abs(one.value - exact) <= 2 * one.stderr for one in found)
-    assert held >= stats.binom.ppf(1e-3, runs, 0.93)
+    off = torch.tensor([abs(one.value - exact) / one.stderr for one in found])
+    assert int((off <= 2).sum()) >= stats.binom.ppf(1e-3, runs, 0.93)
+    assert int((off <= 1).sum()) <= stats.binom.ppf(1 - 1e-3, runs, 0.76)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -63,6 +66,9 @@ def test_two_ranks(monkeypatch):
         def buffer(self):
             return mine
 
+        def index(self):
+            return 0
+
     class Done:
         def get_future(self):
             future = torch.futures.Future()
@@ -81,3 +87,46 @@ def test_two_ranks(monkeypatch):
     norms.update()
     assert mean.tolist() == [2.0, 2.0]
     assert norms.meter.heard == [pytest.approx(((25 + 1) / 2, 8.0), rel=1e-6)]
+
+
+def test_no_bucket_is_lost_when_many_are_averaged_at_once(monkeypatch):
+    """Averages come back on threads of the process group: here two at once, each of 2,000 buckets of norm 1."""
+    pending = []
+
+    class Bucket:
+        def __init__(self, place):
+            self.place = place
+
+        def buffer(self):
+            return torch.ones(1)
+
+        def index(self):
+            return self.place
+
+    class Work:
+        def get_future(self):
+            pending.append(torch.futures.Future())
+            return pending[-1]
+
+    monkeypatch.setattr(data_parallel.dist, "all_reduce", lambda *_, async_op=False, **__: Work())
+    monkeypatch.setattr(data_parallel.dist, "get_world_size", lambda group=None: 1)
+    norms = RankNorms(Listener())
+    for place in range(4000):
+        rank_norms(norms, Bucket(place))
+
+    def arrive(futures):
+        for future in futures:
+            future.set_result([torch.ones(1)])
+
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=arrive, args=(pending[start::2],)) for start in (0, 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(often)
+    norms.update()
+    assert norms.meter.heard == [(4000.0, 4000.0)]

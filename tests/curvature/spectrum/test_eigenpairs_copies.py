@@ -44,7 +44,11 @@ def test_copies_are_recovered(name, which, tol):
     check(pairs, exact, matrix, which)
     assert bool(pairs.converged.all())
     # Each value within the residuals of the one of its rank, by more than tol only where that was said.
-    off = float((pairs.values - wanted(exact, k, which)).abs().max())
+    best = wanted(exact, k, which)
+    # By magnitude those of either sign are as good.
+    off = float(
+        (pairs.values.abs() - best.abs() if which == "magnitude" else pairs.values - best).abs().max()
+    )
     assert off <= max(pairs.missed, tol * norm) + float(pairs.residuals.norm())
     if which == "largest":
         assert off <= 2 * tol * norm
@@ -66,8 +70,7 @@ def test_all_of_a_multiple_of_the_identity():
 @pytest.mark.parametrize(
     ("exact", "which", "k", "tol"),
     [
-        (planted(5.0, 5.0, 5.0, 4.0, 4.0, 3.0), "largest", 3, 1e-2),
-        (planted(3.0, 2.9, 2.5), "largest", 2, 1e-3),
+        (planted(5.0, 5.0, 5.0, 4.0, 3.0)[:100], "largest", 3, 1e-2),
         # A bottom that is lost beside the tolerance for as long as the top is not there.
         (
             torch.cat([torch.tensor([10.0, 5.0, -0.3]), 0.02 * torch.linspace(-1, 1, N - 3)]).double(),

@@ -71,6 +71,13 @@ def test_vectors_that_still_hold_are_multiplied_once():
     torch.testing.assert_close(again.values, pairs.values)
 
 
+def test_vectors_that_nearly_hold_are_multiplied_once(trajectory):
+    before = eigenpairs(SymmetricOperator.of(trajectory[0]), 10, tol=1e-2)
+    pairs = eigenpairs(SymmetricOperator.of(trajectory[1]), 10, tol=1e-2, start=before.vectors)
+    assert pairs.products == 10 + 1
+    assert bool(pairs.converged.all())
+
+
 @pytest.mark.parametrize("columns", [1, 2, 4])
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
 def test_any_start_will_do(columns, scale):

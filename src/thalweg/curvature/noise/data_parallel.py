@@ -23,27 +23,21 @@ class RankNorms:
 
     def __init__(self, meter: OnlineNoiseScale, group: dist.ProcessGroup | None = None) -> None:
         self.meter, self.group = meter, group
-        self._own: Tensor | None = None
-        self._mean: Tensor | None = None
+        # By bucket: those of several are averaged on several threads, and a running sum would lose some.
+        self.own: dict[int, Tensor] = {}
+        self.mean: dict[int, Tensor] = {}
 
     def update(self) -> None:
         """Give the meter the norms of this backward pass; call it after each on every rank: it exchanges one number.
 
         A pass in which no gradients were exchanged, as under `no_sync`, is left out.
         """
-        own, mean = self._own, self._mean
-        self._own = self._mean = None
-        if own is None or mean is None:
+        if not self.own:
             return
+        own, mean = _total(self.own), _total(self.mean)
+        self.own, self.mean = {}, {}
         dist.all_reduce(own, group=self.group)
         self.meter.update(float(own) / dist.get_world_size(self.group), float(mean))
-
-    def add(self, own: Tensor | None, mean: Tensor | None) -> None:
-        """Add the squared norm of a part of the gradients, of this rank's or of the mean."""
-        if own is not None:
-            self._own = own if self._own is None else self._own + own
-        if mean is not None:
-            self._mean = mean if self._mean is None else self._mean + mean
 
 
 def rank_norms(
@@ -51,17 +45,22 @@ def rank_norms(
     bucket: dist.GradBucket,  # pyright: ignore[reportPrivateImportUsage]
 ) -> torch.futures.Future[torch.Tensor]:
     """Average gradients over ranks, as is done without a hook, and note their norms before and after in `state`."""
-    buffer = bucket.buffer()
-    state.add(_square(buffer), None)
+    buffer, place = bucket.buffer(), bucket.index()
+    state.own[place] = _square(buffer)
     buffer.div_(dist.get_world_size(state.group))
     work: Any = dist.all_reduce(buffer, group=state.group, async_op=True)
 
     def averaged(future: torch.futures.Future[Any]) -> Tensor:
         mean = future.value()[0]
-        state.add(None, _square(mean))
+        state.mean[place] = _square(mean)
         return mean
 
     return work.get_future().then(averaged)
+
+
+def _total(squares: dict[int, Tensor]) -> Tensor:
+    """Their sum, in the order of the buckets whatever the order in which they came."""
+    return torch.stack([squares[place] for place in sorted(squares)]).sum()
 
 
 def _square(gradient: Tensor) -> Tensor:

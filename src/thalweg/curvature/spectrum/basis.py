@@ -105,6 +105,6 @@ def rotate(columns: Tensor, rotation: Tensor) -> None:
 
 
 def _blocks(rows: int, columns: int) -> Iterator[slice]:
-    """Slices of the rows so short that three copies of one take no more memory than one column."""
-    step = min(max(rows // (3 * columns), 1), 65536)
+    """Slices of the rows so short that three copies of one take no more memory than one column, or few rows in all."""
+    step = min(max(rows // (3 * columns), 512), 65536)
     return (slice(start, start + step) for start in range(0, rows, step))

@@ -79,7 +79,7 @@ class Checkpoint:
             return False
         state = search.state
         try:
-            with safe_open(self.path, framework="pt") as file:
+            with safe_open(self.path, framework="numpy") as file:
                 facts = json.loads((file.metadata() or {})["eigenpairs"])
                 self._require(facts, _settings(state.operator, search.k, search.which, seed))
                 self._fill(search, file, facts)
@@ -101,15 +101,17 @@ class Checkpoint:
         state = search.state
         split = file.get_slice("leading").get_shape()[0]
         count = split + file.get_slice("rest").get_shape()[0]
-        # Row by row: no second copy is held.
+        # Row by row, mapped and not read as a whole: no second copy is held.
         for index in range(count):
             name, row = ("leading", index) if index < split else ("rest", index - split)
-            state.basis.set(index, file.get_slice(name)[row])
-        state.projected, state.coupling = file.get_tensor("projected"), file.get_tensor("coupling")
-        state.witnesses, state.scale = file.get_tensor("witnesses"), facts["scale"]
-        state.draw.set_state(file.get_tensor("generator"))
+            state.basis.set(index, torch.from_numpy(file.get_slice(name)[row]))
+        names = set(file.keys()) - {"leading", "rest"}
+        small = {name: torch.from_numpy(file.get_tensor(name)) for name in names}
+        state.projected, state.coupling = small["projected"], small["coupling"]
+        state.witnesses, state.scale = small["witnesses"], facts["scale"]
+        state.draw.set_state(small["generator"])
         search.norm, search.spent, search.cleared = facts["norm"], facts["spent"], facts["cleared"]
-        search.known = file.get_tensor("known") if "known" in file.keys() else None  # noqa: SIM118 - no mapping
+        search.known = small.get("known")
 
     def _require(self, found: dict[str, Any], wanted: dict[str, Any]) -> None:
         for name, value in wanted.items():
