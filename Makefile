@@ -2,16 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test lint bench clean
 
 demo: .venv/installed ## Train and survey a classifier on scikit-learn's digits; says where the report is.
 	$(BIN)/thalweg survey digits --out runs/digits
 
 test: .venv/installed-dev ## Run the tests.
 	$(BIN)/python -m pytest -n auto
-
-test-slow: .venv/installed-dev ## Run the tests that take many seeds or searches.
-	$(BIN)/python -m pytest -n auto -m slow
 
 lint: .venv/installed-dev ## Style, types, and the direction of imports.
 	$(BIN)/ruff check .
