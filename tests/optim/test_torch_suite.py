@@ -45,7 +45,9 @@ def test_matches_the_loop_over_tensors(suite: Suite, dtype: torch.dtype) -> None
                     model[2].weight.grad.zero_()
                 optimizer.step()
             same(list(models[0].parameters()), list(models[1].parameters()))
-        states_match(mine, theirs)
+        # A gradient through two nearly saturated sigmoids is known to some 1e-5 of itself in single precision, and so
+        # is what RMSProp divides to order one and sums up.
+        states_match(mine, theirs, **({"rtol": 1e-4, "atol": 1e-5} if dtype == torch.float32 else {}))
 
 
 @pytest.mark.parametrize("contiguous", [True, False])
