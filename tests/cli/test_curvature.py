@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -40,3 +42,38 @@ def test_bad_input_is_one_line(thalweg: Command, arguments: tuple[str, ...], tol
     ended = thalweg("curvature", *arguments)
     assert ended.status == 1
     assert told in ended.line
+
+
+def test_along_a_run(thalweg: Command) -> None:
+    small = ("wine", "--set", "hidden=(3,)")
+    assert thalweg("train", *small, "--epochs", 2, "--out", "a").status == 0
+    told = thalweg("curvature", *small, "--trajectory", "a", "-k", 2)
+    assert (told.status, told.err) == (0, "")
+    assert [line.split()[0] for line in told.out.splitlines()[1:4]] == [
+        "epoch-0000",
+        "epoch-0001",
+        "epoch-0002",
+    ]
+    assert Path("runs/wine-curvature/along-the-run.png").is_file()
+    # At its last checkpoint it says what that checkpoint alone does.
+    along = thalweg("curvature", *small, "--trajectory", "a", "-k", 2, "--json").json
+    alone = thalweg(
+        "curvature", *small, "--checkpoint", "a", "-k", 2, "--measure", "eigenpairs", "--json"
+    ).json
+    last = along["measured"][-1]["eigenpairs"]["numbers"]
+    assert last["values"] == pytest.approx(alone["eigenpairs"]["values"], rel=1e-3)
+
+
+def test_a_plan_measures_nothing(thalweg: Command) -> None:
+    plan = thalweg("curvature", "wine", "--plan", "--measure", "trace,noise", "--json").json
+    assert [stage["name"] for stage in plan["stages"]] == ["trace", "noise"]
+    assert plan["seconds"] == pytest.approx(sum(stage["seconds"] for stage in plan["stages"]))
+    assert not list(Path().iterdir())
+
+
+def test_a_picture(thalweg: Command) -> None:
+    found = thalweg("curvature", "wine", "--measure", "eigenpairs,density", "--out", "c.png", "--json").json
+    assert Path(found["picture"]).is_file()
+    names = [one["law"] for one in found["density"]["references"]]
+    assert names[0] == "semicircle"
+    assert "--measure" in thalweg("curvature", "wine", "--measure", "trace", "--out", "c.png").line

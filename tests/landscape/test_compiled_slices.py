@@ -39,3 +39,13 @@ def test_compiled_and_uncompiled_passes_agree():
     # Few points of a small model are not compiled.
     with objective.evaluator(metrics, 100) as evaluator:
         assert not evaluator.compiled
+
+
+def test_a_compiled_pass_that_gives_other_numbers_is_not_used(monkeypatch: pytest.MonkeyPatch):
+    # As code from torch's cache does that was generated for processors with wider registers.
+    monkeypatch.setattr(torch, "compile", lambda call: lambda batch: 0.99 * call(batch))
+    objective = Objective(relu_network(), F.cross_entropy, cancer(20))
+    with objective.evaluator(["loss"], 10, compile=True) as evaluator:
+        assert not evaluator.compiled
+        assert evaluator(objective.point)["loss"] == float(objective.loss())
+    assert "gave other numbers" in objective.notes[-1]

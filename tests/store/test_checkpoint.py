@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from thalweg.errors import InvalidArgument, MissingData, UnsafeFile
-from thalweg.store import load_checkpoint, load_trajectory
+from thalweg.store import checkpoint_files, load_checkpoint
 
 
 @pytest.fixture
@@ -123,14 +123,14 @@ def test_a_trajectory_is_in_natural_order(tmp_path):
         torch.save({"w": torch.tensor(float(epoch))}, tmp_path / f"epoch_{epoch}.pt")
     save_file({"w": torch.tensor(0.0)}, tmp_path / "0_start.safetensors")
     (tmp_path / "log.txt").touch()
-    trajectory = load_trajectory(tmp_path)
-    assert [name for name, _ in trajectory] == ["0_start", "epoch_1", "epoch_2", "epoch_10"]
-    assert [state["w"].item() for _, state in trajectory] == [0, 1, 2, 10]
+    files = checkpoint_files(tmp_path)
+    assert [file.stem for file in files] == ["0_start", "epoch_1", "epoch_2", "epoch_10"]
+    assert [load_checkpoint(file)["w"].item() for file in files] == [0, 1, 2, 10]
 
 
 def test_a_trajectory_needs_two_files(tmp_path):
     torch.save({"w": torch.ones(1)}, tmp_path / "one.pt")
     with pytest.raises(MissingData, match=r"at least 2 checkpoint files .*found 1"):
-        load_trajectory(tmp_path)
+        checkpoint_files(tmp_path)
     with pytest.raises(MissingData, match="is no folder"):
-        load_trajectory(tmp_path / "absent")
+        checkpoint_files(tmp_path / "absent")

@@ -18,7 +18,7 @@ from thalweg.store import Run
 from thalweg.surveys import resolve, train, train_into
 from thalweg.surveys.minibatches import minibatches
 from thalweg.surveys.optimizers import make_optimizer
-from thalweg.surveys.training import checkpoints
+from thalweg.surveys.training import epochs, weights
 
 EPOCHS = 3
 
@@ -68,7 +68,7 @@ def trained(
     torch.rand(1)
     with Run.open(folder, kind="train", settings={}) as run:
         how = train(task, model, run, seed=seed, advance=advance)
-        return model, how, run.series("training"), checkpoints(run)
+        return model, how, run.series("training"), [weights(run, name) for name in epochs(run)]
 
 
 def same_bits(one: Any, other: Any) -> bool:
@@ -417,7 +417,7 @@ class TestTrainInto:
         with Run.read(found.path) as run:
             assert run.kind == "train"
             assert run.series("training") == series
-            assert same_bits(checkpoints(run), kept)
+            assert same_bits([weights(run, name) for name in epochs(run)], kept)
         model.eval()
         for split, (x, y) in (("train", task.train), ("test", task.test)):
             measured = found.results["quality"][split]

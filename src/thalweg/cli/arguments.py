@@ -19,6 +19,14 @@ TargetArgument = Annotated[
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of every random choice.", min=0)]
+CheckpointOption = Annotated[
+    Path | None,
+    typer.Option(help="Weights (.safetensors, or .pt without code), or a folder that was trained into."),
+]
+TrajectoryOption = Annotated[
+    Path | None,
+    typer.Option(help="Checkpoints of a training run: a folder of files, or one that was trained into."),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -66,18 +74,25 @@ def parameters(assignments: list[str] | None) -> dict[str, Any]:
 def training(target: Target, **given: Any) -> Training | None:
     """The target problem's own training with the `given` settings (those not None) in place of its own.
 
-    None when nothing was given. A rate is carried over between optimizers that step along the gradient itself; any
-    other one begins with its own default, and without momentum. Raises UnknownName for an optimizer that is none.
+    None when nothing was given. Raises InvalidArgument for a target that is not trained here, and what `changed` does.
+    """
+    chosen = [name for name, value in given.items() if value is not None]
+    if not chosen:
+        return None
+    if target.problem is None:
+        raise InvalidArgument(f"{', '.join(chosen)}: {target.name} is not trained here, only problems are")
+    return changed(target.problem.training, **given)
+
+
+def changed(own: Training, **given: Any) -> Training:
+    """`own` with the `given` settings that are not None.
+
+    A rate is carried over between optimizers that step along the gradient itself; any other one begins with its own
+    default, and without momentum. Raises UnknownName for an optimizer that is none.
     """
     from dataclasses import replace
 
     chosen = {name: value for name, value in given.items() if value is not None}
-    if not chosen:
-        return None
-    problem = target.problem
-    if problem is None:
-        raise InvalidArgument(f"{', '.join(chosen)}: {target.name} is not trained here, only problems are")
-    own = problem.training
     name = chosen.get("optimizer", own.optimizer)
     if name in ("momentum", "nesterov") and not own.momentum:
         chosen.setdefault("momentum", 0.9)

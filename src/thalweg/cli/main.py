@@ -12,6 +12,7 @@ import typer
 from thalweg.cli.audit import audit
 from thalweg.cli.basins import basins
 from thalweg.cli.compare import compare
+from thalweg.cli.critical_points import critical_points
 from thalweg.cli.curvature import curvature
 from thalweg.cli.descend import descend
 from thalweg.cli.export import export
@@ -19,6 +20,7 @@ from thalweg.cli.listing import names
 from thalweg.cli.lr_range import lr_range
 from thalweg.cli.optimizers import optimizers
 from thalweg.cli.report import report
+from thalweg.cli.stability import stability
 from thalweg.cli.survey import survey
 from thalweg.cli.train import train
 from thalweg.errors import ThalwegError
@@ -43,6 +45,8 @@ for command in (
     descend,
     basins,
     curvature,
+    stability,
+    critical_points,
     optimizers,
     audit,
     report,

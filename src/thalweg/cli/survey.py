@@ -10,6 +10,7 @@ import typer
 
 from thalweg.cli.arguments import (
     BatchOption,
+    CheckpointOption,
     DecayOption,
     EpochsOption,
     JsonOption,
@@ -25,22 +26,20 @@ from thalweg.cli.arguments import (
     training,
     use_threads,
 )
-from thalweg.cli.output import print_json, print_table
+from thalweg.cli.output import print_json
+from thalweg.cli.plan import print_plan
 from thalweg.cli.progress import TerminalProgress
 from thalweg.cli.start_up import optimizers_without_compiler
 from thalweg.errors import RunConflict
 
 if TYPE_CHECKING:
-    from thalweg.surveys import Plan, SurveyResult
+    from thalweg.surveys import SurveyResult
 
 
 def survey(
     target: TargetArgument,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/TARGET if not given.")] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(help="Weights (.safetensors, or .pt without code), or a folder that was trained into."),
-    ] = None,
+    checkpoint: CheckpointOption = None,
     trajectory: Annotated[
         Path | None, typer.Option(help="Folder of checkpoints of a training run, for the plane of its path.")
     ] = None,
@@ -105,7 +104,7 @@ def survey(
         subject = surveys.make_subject(
             found_target, seed=seed, training=chosen, checkpoint=checkpoint, trajectory=trajectory
         )
-        _print_plan(surveys.plan(subject, settings), json)
+        print_plan(surveys.plan(subject, settings), json)
         return
     folder = out or Path("runs") / surveys.folder_name(found_target.name)
     if not resume and (folder / "run.sqlite").exists():
@@ -134,23 +133,6 @@ def _command() -> str:
     import shlex
 
     return shlex.join(["thalweg", *sys.argv[1:]])
-
-
-def _print_plan(plan: Plan, json: bool) -> None:
-    if json:
-        from dataclasses import asdict
-
-        print_json(asdict(plan))
-        return
-    rows = [
-        (stage.name, f"{stage.count:,}", stage.unit, f"{stage.seconds:.2f}")
-        for stage in plan.stages
-        if stage.count
-    ]
-    print_table(("stage", "evaluations", "of", "seconds"), rows)
-    print(
-        f"About {plan.seconds:.0f} s and {plan.memory / 2**20:.0f} MiB, besides the report. Nothing was written."
-    )
 
 
 def _print_findings(found: SurveyResult, page: Path) -> None:

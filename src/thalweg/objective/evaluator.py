@@ -87,11 +87,19 @@ class Evaluator:
         eager, compiled = self._call, torch.compile(call)
         _, batch = next(iter(self.objective.batches))
         try:
-            compiled(batch)
+            found = compiled(batch)
         # Whatever a compiler trips over, the uncompiled pass gives the same numbers.
         except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             self.objective.notes.append(f"compiling the forward pass failed ({reason}): evaluated uncompiled")
-            self._call = eager
+            return
+        # Code from torch's cache can be for another processor than it runs on, and compute something else.
+        if not torch.allclose(
+            found, eager(batch), rtol=torch.finfo(self.objective.dtype).eps ** 0.5, equal_nan=True
+        ):
+            self.objective.notes.append(
+                "the compiled forward pass gave other numbers: evaluated uncompiled; "
+                "deleting torch's compile cache ($TORCHINDUCTOR_CACHE_DIR) may help"
+            )
             return
         self._call, self.compiled = compiled, True

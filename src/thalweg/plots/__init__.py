@@ -1,8 +1,10 @@
 """Figures: every function takes arrays and an optional Axes, draws, and returns the Axes."""
 
+from thalweg.plots.along_run import along_run
 from thalweg.plots.basins import basins
 from thalweg.plots.comparison import comparison, seed_curves, tuning_curves
 from thalweg.plots.contours import contours
+from thalweg.plots.critical_points import critical_map, index_against_loss
 from thalweg.plots.descent_curve import descent_curve
 from thalweg.plots.descent_losses import descent_losses
 from thalweg.plots.descents import descents
@@ -23,15 +25,18 @@ from thalweg.plots.surface import surface
 __all__ = [
     "COLORS",
     "Heights",
+    "along_run",
     "basins",
     "bilinear",
     "comparison",
     "contours",
+    "critical_map",
     "descent_curve",
     "descent_losses",
     "descents",
     "eigenvalues",
     "genealogy",
+    "index_against_loss",
     "learning_curves",
     "line_slice",
     "paper",

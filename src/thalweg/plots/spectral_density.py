@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +29,7 @@ def spectral_density(
     *,
     width: float | None = None,
     size: int | None = None,
+    references: Mapping[str, ArrayLike] | None = None,
 ) -> Axes:
     """Draw the density (m,) of eigenvalues per unit of λ over λ `grid` (m,), on a logarithmic axis.
 
@@ -36,6 +38,7 @@ def spectral_density(
     stderr: (m,) one standard error, the band. eigenvalues: (k,) known ones, ticks at the bottom.
     width, size: standard deviation of the Gaussian that smoothed it, and the matrix's dimension; given both,
         a dotted line shows the height that a single eigenvalue has.
+    references: name to the density (m,) of another law on the same grid, such as a random matrix's, dashed.
     """
     where, height = vector(grid, "grid"), vector(density, "density")
     band = np.zeros_like(height) if stderr is None else vector(stderr, "stderr", height.size)
@@ -57,6 +60,12 @@ def spectral_density(
         )
     ]
     drawn += ax.plot(where, np.maximum(height, floor / 10), color=COLORS["blue"], label="density")
+    looks = zip((references or {}).items(), (("green", "--"), ("purple", "-.")), strict=False)
+    for (name, other), (color, dashes) in looks:
+        heights = vector(other, f"references[{name!r}]", where.size)
+        drawn += ax.plot(
+            where, np.where(heights > 0, heights, np.nan), dashes, color=COLORS[color], label=name
+        )
     if single is not None:
         drawn.append(ax.axhline(single, color=COLORS["grey"], lw=0.9, ls=":", label="one eigenvalue alone"))
     ax.axvline(0, color=COLORS["grey"], lw=0.9)

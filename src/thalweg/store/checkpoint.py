@@ -48,12 +48,10 @@ def load_checkpoint(path: str | os.PathLike[str], names: Collection[str] = ()) -
     return _state_dict(held, file, names)
 
 
-def load_trajectory(
-    folder: str | os.PathLike[str], names: Collection[str] = ()
-) -> list[tuple[str, dict[str, Tensor]]]:
-    """Name (without suffix) and state dict of every checkpoint file in `folder`, "epoch_2" before "epoch_10".
+def checkpoint_files(folder: str | os.PathLike[str]) -> list[Path]:
+    """Every checkpoint file in `folder`, "epoch_2" before "epoch_10".
 
-    Raises MissingData if there are fewer than two, and what `load_checkpoint` raises.
+    Raises MissingData if there are fewer than two.
     """
     place = Path(folder)
     if not place.is_dir():
@@ -66,7 +64,7 @@ def load_trajectory(
             f"trajectory {place} must hold at least 2 checkpoint files ({', '.join(_SUFFIXES)}), "
             f"found {len(files)}"
         )
-    return [(file.stem, load_checkpoint(file, names)) for file in sorted(files, key=_natural)]
+    return sorted(files, key=_natural)
 
 
 def _natural(file: Path) -> tuple[list[tuple[int, str]], str]:

@@ -1,14 +1,18 @@
 """Whole jobs: training a problem and surveying what came of it."""
 
-from thalweg.surveys.plan import Plan, PlannedStage, plan
+from thalweg.surveys.checkpoints import Checkpoints, training_in
+from thalweg.surveys.plan import Plan, PlannedStage, plan, plan_of_measures
 from thalweg.surveys.settings import Settings
+from thalweg.surveys.stability import kin, limits_of, stability_in_run, stability_of
 from thalweg.surveys.subject import Subject, make_subject
 from thalweg.surveys.survey import Progress, SurveyResult, folder_name, survey
 from thalweg.surveys.target import Target, resolve
+from thalweg.surveys.tracking import Track, track
 from thalweg.surveys.training import train
 from thalweg.surveys.training_run import train_into
 
 __all__ = [
+    "Checkpoints",
     "Plan",
     "PlannedStage",
     "Progress",
@@ -16,11 +20,19 @@ __all__ = [
     "Subject",
     "SurveyResult",
     "Target",
+    "Track",
     "folder_name",
+    "kin",
+    "limits_of",
     "make_subject",
     "plan",
+    "plan_of_measures",
     "resolve",
+    "stability_in_run",
+    "stability_of",
     "survey",
+    "track",
     "train",
     "train_into",
+    "training_in",
 ]

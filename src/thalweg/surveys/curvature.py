@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -17,18 +19,26 @@ from thalweg.curvature import (
     eigenpairs,
     gradient_noise_scale,
     hessian,
+    random_matrix,
     sharpness,
     spectral_density,
     trace,
 )
 from thalweg.errors import InvalidArgument
-from thalweg.numbers import number
+from thalweg.numbers import number, with_error
 from thalweg.objective import AbstractObjective, Objective
+from thalweg.problems import Training
+from thalweg.surveys import as_json
+from thalweg.surveys.stability import stability_of
 
 
 @dataclass
 class Looking:
-    """Where is measured and how closely; the Hessian's linearization is shared by all measures."""
+    """Where is measured and how closely; the Hessian's linearization is shared by all measures.
+
+    training: how the model is trained, for what concerns its optimizer. start: eigenvectors (n, j) of a nearby point.
+    pairs: the eigenpairs, once they are measured.
+    """
 
     objective: AbstractObjective
     theta: Tensor
@@ -36,69 +46,86 @@ class Looking:
     k: int
     probes: int
     seed: int
+    training: Training | None = None
+    start: Tensor | None = None
     pairs: Eigenpairs | None = None
+
+    def measure(self, name: str) -> Measured:
+        """The measure called `name`, one of `MEASURES`."""
+        return MEASURES[name](self)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A measure's numbers, as JSON can hold them, and what a person is told."""
+    """A measure's numbers, as JSON can hold them, what a person is told, and what is followed along a run.
+
+    followed: name to (value, error); the error is NaN where none is known.
+    """
 
     numbers: dict[str, Any]
     lines: list[str]
+    followed: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
 
 
-def measure(
+@contextmanager
+def looking(
     objective: AbstractObjective,
     theta: Tensor | None = None,
-    measures: tuple[str, ...] | None = None,
     *,
     k: int = 10,
     probes: int = 8,
     seed: int = 0,
-) -> dict[str, Measured]:
-    """Each named measure at θ (n,), the objective's own point when None; all that the objective has by default.
-
-    Raises
-    ------
-    InvalidArgument: an unknown measure, or one that the objective does not have.
-    """
-    for name in measures or ():
-        checks.one_of("measure", name, tuple(MEASURES))
-    if measures is None:
-        model = isinstance(objective, Objective)
-        measures = tuple(name for name in MEASURES if model or name not in OF_MODELS)
+    training: Training | None = None,
+    start: Tensor | None = None,
+) -> Generator[Looking]:
+    """Ready to measure at θ (n,), the objective's own point when None."""
     theta = objective.checked_point(theta)
     with hessian(objective, theta) as operator:
-        look = Looking(objective, theta, operator, min(k, objective.size), probes, seed)
-        return {name: MEASURES[name](look) for name in measures}
+        yield Looking(objective, theta, operator, min(k, objective.size), probes, seed, training, start)
+
+
+def chosen(objective: AbstractObjective, names: Sequence[str] | None) -> tuple[str, ...]:
+    """The measures to be made, in the order that lets one use another's: those named, or all by default.
+
+    Raises InvalidArgument for an unknown measure, or one that the objective does not have.
+    """
+    for name in names or ():
+        checks.one_of("measure", name, tuple(MEASURES))
+    model = isinstance(objective, Objective)
+    if names is None:
+        return tuple(name for name in BY_DEFAULT if model or name not in OF_MODELS)
+    if not model and (foreign := [name for name in names if name in OF_MODELS]):
+        raise InvalidArgument(f"measure {foreign[0]!r} is of models, and {objective.name} has none")
+    return tuple(name for name in MEASURES if name in names)
 
 
 def _eigenpairs(look: Looking) -> Measured:
-    look.pairs = found = eigenpairs(look.operator, look.k, "both", seed=look.seed)
+    look.pairs = found = eigenpairs(look.operator, look.k, "both", seed=look.seed, start=look.start)
     lines = [
         f"λ = {number(float(value), 4)} ± {number(float(residual), 2)}{'' if done else ' (not converged)'}"
         for value, residual, done in zip(found.values, found.residuals, found.converged, strict=True)
     ]
     lines.append(f"{found.products} products")
-    numbers = {
-        "values": found.values.tolist(),
-        "residuals": found.residuals.tolist(),
-        "converged": found.converged.tolist(),
-        "products": found.products,
-    }
-    return Measured(numbers, lines)
+    ends = {"largest eigenvalue": 0} | ({"smallest eigenvalue": -1} if look.k > 1 else {})
+    followed = {name: (float(found.values[i]), float(found.errors[i])) for name, i in ends.items()}
+    return Measured(as_json.of_eigenpairs(found), lines, followed)
 
 
 def _kind(look: Looking) -> Measured:
     found = classify(look.objective, look.theta, pairs=look.pairs)
-    return Measured(asdict(found) | {"text": str(found)}, [str(found)])
+    followed = {
+        "gradient norm": (found.gradient_norm, 0.0),
+        "negative eigenvalues": (float(found.index), math.inf if found.index_at_least else found.near_zero),
+    }
+    return Measured(as_json.of_classification(found), [str(found)], followed)
 
 
 def _trace(look: Looking) -> Measured:
     edge = 0.0 if look.pairs is None else 0.02 * float(look.pairs.values.abs().max())
     found = trace(look.operator, atol=edge, seed=look.seed)
     line = f"{number(found.value, 4)} ± {number(found.stderr, 2)} from {found.products} products"
-    return Measured(asdict(found), [line + ("" if found.converged else " (not converged)")])
+    line += "" if found.converged else " (not converged)"
+    return Measured(asdict(found), [line], {"trace": (found.value, found.stderr)})
 
 
 def _density(look: Looking) -> Measured:
@@ -109,18 +136,17 @@ def _density(look: Looking) -> Measured:
         f"mean {number(mean.value, 3)} ± {number(mean.stderr, 2)}, mean square {number(second.value, 3)} ± "
         f"{number(second.stderr, 2)}",
         f"{100 * negative.value:.1f} ± {100 * negative.stderr:.1f} % of the eigenvalues are negative",
-        f"{found.products} products",
     ]
-    numbers = {
-        "grid": found.grid.tolist(),
-        "density": found.density.tolist(),
-        "stderr": found.stderr.tolist(),
-        "width": found.width,
-        "moments": [asdict(moment) for moment in found.moments],
-        "fraction_negative": asdict(negative),
-        "products": found.products,
-    }
-    return Measured(numbers, lines)
+    references: list[dict[str, Any]] = []
+    for law, apart in random_matrix.references(found):
+        heights = law.density(found.grid.cpu().numpy()).tolist()
+        atom = f", {100 * law.atom:.3g} % at 0" if law.atom else ""
+        told = f"{law.name}{atom}, distance {apart:.2f}"
+        references.append({"law": law.name, "distance": apart, "told": told, "density": heights})
+        lines.append(f"random matrix of the bulk's mean and variance: {told} (0 is the same, 1 the most)")
+    lines.append(f"{found.products} products")
+    followed = {"share of negative eigenvalues": (negative.value, negative.stderr)}
+    return Measured(as_json.of_density(found) | {"references": references}, lines, followed)
 
 
 def _sharpness(look: Looking) -> Measured:
@@ -128,31 +154,41 @@ def _sharpness(look: Looking) -> Measured:
         ("adaptive", "fisher_rao") if isinstance(look.objective, Objective) else ()
     )
     found = [sharpness(look.objective, kind, look.theta, seed=look.seed) for kind in kinds]
-    return Measured({one.kind: asdict(one) for one in found}, [f"{one.kind}: {one}" for one in found])
+    return Measured(
+        {one.kind: asdict(one) for one in found},
+        [f"{one.kind}: {one}" for one in found],
+        {f"{one.kind} sharpness": (one.value, one.error) for one in found},
+    )
 
 
 def _noise(look: Looking) -> Measured:
-    if not isinstance(look.objective, Objective):
-        raise InvalidArgument(f"noise is of gradients of samples, and {look.objective.name} has none")
+    assert isinstance(look.objective, Objective)
     found = gradient_noise_scale(look.objective, look.theta, seed=look.seed)
-    return Measured({"value": found.value, "stderr": found.stderr}, [str(found)])
+    numbers = {"value": found.value, "stderr": found.stderr}
+    return Measured(numbers, [str(found)], {"noise scale": (found.value, found.stderr)})
 
 
 def _blocks(look: Looking) -> Measured:
     rows: dict[str, Any] = {}
     lines: list[str] = []
+    followed: dict[str, tuple[float, float]] = {}
     for name, block in blocks(look.operator).items():
         found = eigenpairs(block, 1, tol=1e-2, seed=look.seed)
-        rows[name] = {
-            "size": block.shape[0],
-            "lambda_max": float(found.values[0]),
-            "residual": float(found.residuals[0]),
-        }
-        lines.append(
-            f"{name} ({block.shape[0]:,}): λmax = {number(float(found.values[0]), 3)} ± "
-            f"{number(float(found.residuals[0]), 2)}"
+        value, residual = float(found.values[0]), float(found.residuals[0])
+        rows[name] = {"size": block.shape[0], "lambda_max": value, "residual": residual}
+        lines.append(f"{name} ({block.shape[0]:,}): λmax = {with_error(value, residual)}")
+        followed[f"largest eigenvalue of {name}"] = (value, residual)
+    return Measured(rows, lines, followed)
+
+
+def _stability(look: Looking) -> Measured:
+    if look.training is None:
+        raise InvalidArgument(
+            "stability is of an optimizer: name it, and its rate, or give a trained run folder"
         )
-    return Measured(rows, lines)
+    found = stability_of(look.objective, look.training, look.theta, look.pairs, seed=look.seed)
+    numbers = asdict(found) | {"ratio": found.ratio}
+    return Measured(numbers, [str(found)], {"largest stable rate": (found.rate, found.error)})
 
 
 MEASURES: dict[str, Callable[[Looking], Measured]] = {
@@ -163,6 +199,8 @@ MEASURES: dict[str, Callable[[Looking], Measured]] = {
     "sharpness": _sharpness,
     "noise": _noise,
     "blocks": _blocks,
+    "stability": _stability,
 }
+BY_DEFAULT = tuple(name for name in MEASURES if name != "stability")
 OF_MODELS = ("noise", "blocks")
 """Measures that a surface does not have."""

@@ -1,15 +1,16 @@
-"""What a survey will evaluate, how long that takes and how much memory, before it is done."""
+"""What a survey, or measures of curvature, will evaluate, how long and how much memory that takes, beforehand."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
 from thalweg.curvature.critical.classification import DENSE_UP_TO
-from thalweg.objective import Objective
+from thalweg.objective import AbstractObjective, Objective
 from thalweg.surfaces import Surface
 from thalweg.surveys.minibatches import batches_per_epoch
 from thalweg.surveys.settings import Settings
@@ -28,7 +29,7 @@ class PlannedStage:
 
 @dataclass(frozen=True)
 class Plan:
-    """The stages of a survey in order, their time in seconds and the most memory in bytes that they hold at once."""
+    """The stages in order, their time in seconds and the most memory in bytes that they hold at once."""
 
     stages: tuple[PlannedStage, ...]
     seconds: float
@@ -42,15 +43,11 @@ def plan(subject: Subject, settings: Settings) -> Plan:
     loaded now, and do not include drawing the report.
     """
     objective = subject.objective
-    point = objective.point
-    with objective.at(point) as here:
-        vector = torch.ones_like(point) / objective.size**0.5
-        gradient = _seconds(lambda: objective.gradient(point))
-        product = _seconds(lambda: here.hvp(vector))
-    with objective.evaluator(subject.metrics) as evaluate:
-        loss = _seconds(lambda: evaluate(point))
+    costs = _Costs.of(objective, subject.metrics)
+    loss, gradient, product = costs.loss, costs.gradient, costs.product
     size, k = objective.size, min(settings.k, objective.size)
-    travels = subject.training is not None or len(subject.given) > 2 or isinstance(objective, Surface)
+    given = len(subject.checkpoints or ())
+    travels = subject.training is not None or given > 2 or isinstance(objective, Surface)
     slices = 1 if size <= 2 else 2 + travels
     points = settings.line_resolution + slices * settings.plane_resolution(objective) ** 2
     stages = [
@@ -70,19 +67,64 @@ def plan(subject: Subject, settings: Settings) -> Plan:
         stages.insert(0, PlannedStage("training", steps, "step", seconds))
     elif isinstance(objective, Surface):
         stages.insert(0, PlannedStage("descent", 100, "gradient", 100 * gradient))
-    return Plan(tuple(stages), sum(stage.seconds for stage in stages), _memory(subject, settings, k))
+    path = given or (subject.training.epochs + 1 if subject.training else 1)
+    memory = _memory(objective, max(2 * k + 20, settings.steps + 4) + path)
+    return Plan(tuple(stages), sum(stage.seconds for stage in stages), memory)
+
+
+def plan_of_measures(
+    objective: AbstractObjective, names: Sequence[str], k: int = 10, probes: int = 8, checkpoints: int = 1
+) -> Plan:
+    """The same for the measures called `names` (see `surveys.curvature`) at each of so many `checkpoints`."""
+    costs = _Costs.of(objective, ("loss",))
+    size, k = objective.size, min(k, objective.size)
+    counts: dict[str, tuple[int, Literal["gradient", "product"]]] = {
+        "eigenpairs": (min(size, 2 * (2 * k + 18)), "product"),
+        "kind": (size if size <= DENSE_UP_TO else 0, "product"),
+        "trace": (min(size, 56), "product"),
+        "density": (max(2, probes) * min(size, 64), "product"),
+        "sharpness": (100, "gradient"),
+        # A gradient of each sample takes about as long as three of the whole.
+        "noise": (3, "gradient"),
+        "blocks": (20 * len(objective.blocks), "product"),
+        "stability": (0 if "eigenpairs" in names else min(size, 40), "product"),
+    }
+    stages = tuple(
+        PlannedStage(name, checkpoints * count, unit, checkpoints * count * getattr(costs, unit))
+        for name, (count, unit) in counts.items()
+        if name in names
+    )
+    return Plan(stages, sum(stage.seconds for stage in stages), _memory(objective, 2 * k + 20))
+
+
+@dataclass(frozen=True)
+class _Costs:
+    """Seconds of one evaluation of each kind."""
+
+    loss: float
+    gradient: float
+    product: float
+
+    @classmethod
+    def of(cls, objective: AbstractObjective, metrics: tuple[str, ...]) -> _Costs:
+        """Timed at the objective's own point."""
+        point = objective.point
+        with objective.at(point) as here:
+            vector = torch.ones_like(point) / objective.size**0.5
+            gradient = _seconds(lambda: objective.gradient(point))
+            product = _seconds(lambda: here.hvp(vector))
+        with objective.evaluator(metrics) as evaluate:
+            loss = _seconds(lambda: evaluate(point))
+        return cls(loss, gradient, product)
 
 
 def _products(name: str, count: int, seconds: float) -> PlannedStage:
     return PlannedStage(name, count, "product", count * seconds)
 
 
-def _memory(subject: Subject, settings: Settings, k: int) -> int:
-    """Vectors of the largest Krylov basis, kept graphs within their budget, and the path."""
-    objective = subject.objective
-    vector = objective.size * objective.dtype.itemsize
-    path = len(subject.given) or (subject.training.epochs + 1 if subject.training else 1)
-    held = (max(2 * k + 20, settings.steps + 4) + path) * vector
+def _memory(objective: AbstractObjective, vectors: int) -> int:
+    """Bytes of so many vectors of the objective's size, and of kept graphs within their budget."""
+    held = vectors * objective.size * objective.dtype.itemsize
     if isinstance(objective, Objective):
         held += int(min(objective.memory_budget, objective.kept_bytes()))
     return held

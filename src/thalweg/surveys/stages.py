@@ -35,6 +35,7 @@ from thalweg.landscape import (
 from thalweg.objective import Objective
 from thalweg.store import Run
 from thalweg.surfaces import Surface
+from thalweg.surveys import as_json
 from thalweg.surveys.settings import Settings
 from thalweg.surveys.subject import Subject, path_points
 
@@ -106,13 +107,7 @@ def extreme_eigenpairs(survey: Survey) -> dict[str, Any]:
     k = min(survey.settings.k, survey.subject.objective.size)
     pairs = eigenpairs(survey.operator, k, "both", survey.settings.tol, seed=survey.settings.seed)
     survey.run.put_tensors("eigenvectors", {"vectors": pairs.vectors.contiguous()})
-    return {
-        "values": pairs.values.tolist(),
-        "residuals": pairs.residuals.tolist(),
-        "converged": pairs.converged.tolist(),
-        "products": pairs.products,
-        "tol": survey.settings.tol,
-    }
+    return as_json.of_eigenpairs(pairs) | {"tol": survey.settings.tol}
 
 
 def hessian_trace(survey: Survey) -> dict[str, Any]:
@@ -129,25 +124,13 @@ def density(survey: Survey) -> dict[str, Any]:
     """The spectral density with its band, and what follows from it."""
     settings = survey.settings
     found = spectral_density(survey.operator, settings.probes, settings.steps, seed=settings.seed)
-    return {
-        "grid": found.grid.tolist(),
-        "density": found.density.tolist(),
-        "stderr": found.stderr.tolist(),
-        "width": found.width,
-        "size": found.size,
-        "probes": settings.probes,
-        "steps": settings.steps,
-        "products": found.products,
-        "moments": [asdict(moment) for moment in found.moments],
-        "fraction_negative": asdict(found.fraction_negative),
-    }
+    return as_json.of_density(found) | {"steps": settings.steps}
 
 
 def classification(survey: Survey) -> dict[str, Any]:
     """What kind of point it is, with the evidence."""
     subject = survey.subject
-    found = classify(subject.objective, subject.theta, pairs=survey.pairs())
-    return asdict(found) | {"text": str(found)}
+    return as_json.of_classification(classify(subject.objective, subject.theta, pairs=survey.pairs()))
 
 
 def sharpnesses(survey: Survey) -> list[dict[str, Any]]:

@@ -14,13 +14,15 @@ from torch import Tensor, nn
 
 from thalweg.errors import InvalidArgument
 from thalweg.objective import AbstractObjective, Objective
+from thalweg.objective.identity import content
 from thalweg.problems import Training
-from thalweg.store import Run, load_checkpoint, load_trajectory
+from thalweg.store import Run
 from thalweg.surfaces import Surface
+from thalweg.surveys.checkpoints import Checkpoints
 from thalweg.surveys.descent import descend_to_minimum
 from thalweg.surveys.optimizers import make_optimizer
 from thalweg.surveys.target import Target
-from thalweg.surveys.training import Advance, checkpoints, restore, train
+from thalweg.surveys.training import Advance, epochs, restore, train, weights
 
 
 @dataclass
@@ -32,7 +34,7 @@ class Subject:
     test: Objective | None
     metrics: tuple[str, ...]
     training: Training | None
-    given: list[dict[str, Tensor]] = field(default_factory=list[dict[str, Tensor]])
+    checkpoints: Checkpoints | None = None
     source: str = "the model's own point"
     theta: Tensor = field(default_factory=lambda: torch.empty(0))
     path: list[Tensor] = field(default_factory=list[Tensor])
@@ -45,9 +47,9 @@ class Subject:
     def identity(self) -> dict[str, Any]:
         """Settings that tell this subject from another: data, architecture, loss, starting weights, training."""
         start = hashlib.sha256(self.objective.point.cpu().double().numpy().tobytes())
-        for state in self.given:
+        for state in self.checkpoints or ():
             for name, tensor in state.items():
-                start.update(name.encode() + tensor.double().numpy().tobytes())
+                start.update(name.encode() + content(tensor))
         training = None if self.training is None else vars(self.training).copy()
         return {
             "target": self.target.name,
@@ -67,7 +69,7 @@ class Subject:
             return how
         how: dict[str, Any] = {"source": self.source}
         if isinstance(self.objective, Objective):
-            states = self.given
+            states = self.checkpoints or ()
             if self.training is not None and self.target.problem is not None:
                 model, done = self.objective.model, run.result("training")
                 if done is None:
@@ -75,7 +77,7 @@ class Subject:
                 else:
                     how = done
                     restore(run, model)
-                states = checkpoints(run)
+                states = [weights(run, name) for name in epochs(run)]
             self.path = [self.objective.flatten(state) for state in states]
         self.theta = self.objective.point
         return how
@@ -144,10 +146,12 @@ def _load(subject: Subject, checkpoint: str | Path | None, trajectory: str | Pat
     if not isinstance(objective, Objective):
         raise InvalidArgument(f"checkpoint and trajectory need a model, {subject.target.name} has none")
     if trajectory:
-        subject.given = _states(trajectory, objective.model)
-        for state in subject.given:
+        subject.checkpoints = _checkpoints(trajectory, objective.model)
+        for state in subject.checkpoints:
             objective.flatten(state)
-    final = _states(checkpoint, objective.model)[-1] if checkpoint else subject.given[-1]
+    of = _checkpoints(checkpoint, objective.model) if checkpoint else subject.checkpoints
+    assert of is not None
+    final = of[-1]
     objective.flatten(final)
     own = objective.model.state_dict()
     for name, tensor in final.items():
@@ -173,18 +177,8 @@ def _load(subject: Subject, checkpoint: str | Path | None, trajectory: str | Pat
     subject.source = f"checkpoint {checkpoint or trajectory}"
 
 
-def _states(path: str | Path, model: nn.Module) -> list[dict[str, Tensor]]:
-    """The weights in a file, in a folder of files, or in a run folder."""
-    place = Path(path)
-    if (place / "run.sqlite").is_file():
-        with Run.read(place) as run:
-            found = checkpoints(run)
-        if not found:
-            raise InvalidArgument(f"{place} holds a run without weights: give one that trained a model")
-        return found
-    if place.is_dir():
-        return [state for _, state in load_trajectory(place, model.state_dict())]
-    return [load_checkpoint(place, model.state_dict())]
+def _checkpoints(place: str | Path, model: nn.Module) -> Checkpoints:
+    return Checkpoints.of(Path(place), model.state_dict())
 
 
 def _known_metrics(objective: AbstractObjective) -> tuple[str, ...]:

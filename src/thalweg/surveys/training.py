@@ -85,25 +85,30 @@ def train(
             module.training = mode
         for parameter, before in gradients:
             parameter.grad = before
-    finished = len(_epochs(run)) - 1
+    finished = len(epochs(run)) - 1
     losses = [row["loss"] for row in run.series("training")]
     diverged = diverged or losses[-1] > 100 * losses[0]
     steps = batches_per_epoch(problem.train, training.batch_size) * finished
     return {"source": "trained here", "steps": steps, "diverged": diverged} | asdict(training)
 
 
-def checkpoints(run: Run) -> list[dict[str, Tensor]]:
-    """The weights after each epoch, the initial ones first, as state dictionaries."""
-    return [_tensors(run, name) for name in _epochs(run)]
+def epochs(run: Run) -> list[str]:
+    """The names under which the weights after each epoch are kept, those of the initial ones first."""
+    return sorted(name for name in run.tensor_names() if name.startswith("epoch-"))
+
+
+def weights(run: Run, name: str) -> dict[str, Tensor]:
+    """The state dictionary kept as `name`."""
+    return {key: torch.from_numpy(array) for key, array in (run.tensors(name) or {}).items()}
 
 
 def restore(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> int | None:
     """Put model and optimizer where the last finished epoch of `run` left them; its number, None if there is none."""
     if "latest" not in run.tensor_names():
         return None
-    latest = _tensors(run, "latest")
+    latest = weights(run, "latest")
     epoch = int(latest.pop("epoch"))
-    model.load_state_dict(_tensors(run, f"epoch-{epoch:04d}"), strict=False)
+    model.load_state_dict(weights(run, f"epoch-{epoch:04d}"), strict=False)
     if optimizer is not None:
         load_state(optimizer, {name.removeprefix(_OPTIMIZER): tensor for name, tensor in latest.items()})
     return epoch
@@ -147,14 +152,6 @@ def _save(run: Run, epoch: int, model: nn.Module, optimizer: torch.optim.Optimiz
     run.put_tensors(f"epoch-{epoch:04d}", _unshared(model))
     state = {_OPTIMIZER + name: tensor for name, tensor in state_tensors(optimizer).items()}
     run.put_tensors("latest", {"epoch": torch.tensor(epoch)} | state)
-
-
-def _epochs(run: Run) -> list[str]:
-    return sorted(name for name in run.tensor_names() if name.startswith("epoch-"))
-
-
-def _tensors(run: Run, name: str) -> dict[str, Tensor]:
-    return {key: torch.from_numpy(array) for key, array in (run.tensors(name) or {}).items()}
 
 
 def _unshared(model: nn.Module) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from thalweg.curvature.random_matrix.fitting import bulk_outliers, distance, fit
 from thalweg.curvature.random_matrix.law import Law
 from thalweg.curvature.random_matrix.marchenko_pastur import MarchenkoPastur, marchenko_pastur
 from thalweg.curvature.random_matrix.positivity import probability_all_positive
+from thalweg.curvature.random_matrix.references import references
 from thalweg.curvature.random_matrix.semicircle import Semicircle, semicircle
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "fitted",
     "marchenko_pastur",
     "probability_all_positive",
+    "references",
     "semicircle",
 ]

@@ -1,0 +1,60 @@
+"""What was measured along a training run, as a picture and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from thalweg.cli.output import print_json, print_table
+from thalweg.cli.picture import save
+from thalweg.numbers import number
+
+if TYPE_CHECKING:
+    from thalweg.surveys import Track
+
+_PICTURE = "along-the-run.png"
+_MOST_COLUMNS = 6
+
+
+def tell(found: Track, title: str, limits: Mapping[str, dict[str, float]], json: bool) -> None:
+    """Draw a panel for each quantity, with its `limits` by name, into the run folder, and print the numbers."""
+    picture = _draw(found, title, limits)
+    if json:
+        print_json(asdict(found) | {"path": str(found.path), "picture": str(picture)})
+        return
+    quantities = dict(list(found.followed.items())[:_MOST_COLUMNS])
+    print_table(
+        ("", *quantities),
+        [
+            [name, *(number(values[i], 3) for values, _ in quantities.values())]
+            for i, name in enumerate(found.names)
+        ],
+    )
+    for name, measures in zip(found.names, found.measured, strict=True):
+        for measure, one in measures.items():
+            if "error" in one:
+                print(f"{name}, {measure}: {one['error']}")
+    print(f"\nRun: {found.path}\nPicture: {picture}")
+
+
+def _draw(found: Track, title: str, limits: Mapping[str, dict[str, float]]) -> Path:
+    from matplotlib.figure import Figure
+
+    from thalweg import plots
+
+    quantities = found.followed
+    step = "epoch" if all(name.startswith("epoch") for name in found.names) else "checkpoint"
+    count = max(1, len(quantities))
+    columns = min(count, 2 if count in (2, 4) else 3)
+    rows = -(-count // columns)
+    file = found.path / _PICTURE
+    with plots.paper():
+        figure = Figure(figsize=(4.2 * columns, 3.0 * rows), layout="constrained")
+        figure.suptitle(title)
+        for i, (name, (values, errors)) in enumerate(quantities.items()):
+            ax = figure.add_subplot(rows, columns, i + 1)
+            plots.along_run(found.steps, values, errors, ax, label=name, step=step, limits=limits.get(name))
+        save(figure, file)
+    return file

@@ -1,0 +1,72 @@
+"""The checkpoints of a training run in their order, read from disk one at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+from torch import Tensor
+
+from thalweg.errors import InvalidArgument
+from thalweg.problems import Training
+from thalweg.store import Run, checkpoint_files, load_checkpoint
+from thalweg.surveys.training import epochs, weights
+
+
+class Checkpoints:
+    """State dictionaries by position, each read when it is asked for, so that one is in memory at a time.
+
+    names: of the files without suffix, or "epoch-0001" of a run folder.
+    steps: what is plotted over: the last number in each name where these increase, positions from 0 otherwise.
+    """
+
+    def __init__(self, names: Collection[str], read: Callable[[str], dict[str, Tensor]]) -> None:
+        self.names = tuple(names)
+        self.steps = _steps(self.names)
+        self._read = read
+
+    @classmethod
+    def of(cls, place: Path, own: Collection[str]) -> Checkpoints:
+        """Those of a file, a folder of files, or a folder that was trained into; `own` are the model's names.
+
+        Raises MissingData where nothing is there, InvalidArgument for a run that trained no model.
+        """
+        if (place / "run.sqlite").is_file():
+            with Run.read(place) as run:
+                found = epochs(run)
+            if not found:
+                raise InvalidArgument(f"{place} holds a run without weights: give one that trained a model")
+            return cls(found, lambda name: _of_run(place, name))
+        files = {file.stem: file for file in (checkpoint_files(place) if place.is_dir() else [place])}
+        return cls(tuple(files), lambda name: load_checkpoint(files[name], own))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, position: int) -> dict[str, Tensor]:
+        return self._read(self.names[position])
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        return map(self._read, self.names)
+
+
+def training_in(place: str | Path | None) -> Training | None:
+    """How the model in a run folder was trained; None for anything else."""
+    if place is None or not (Path(place) / "run.sqlite").is_file():
+        return None
+    with Run.read(place) as run:
+        settings = run.settings.get("training")
+    return None if settings is None else Training(**settings)
+
+
+def _of_run(place: Path, name: str) -> dict[str, Tensor]:
+    with Run.read(place) as run:
+        return weights(run, name)
+
+
+def _steps(names: tuple[str, ...]) -> tuple[int, ...]:
+    numbers = [re.findall(r"\d+", name) for name in names]
+    steps = [int(found[-1]) if found else -1 for found in numbers]
+    rising = all(a < b for a, b in zip([-1, *steps], steps, strict=False))
+    return tuple(steps) if rising else tuple(range(len(names)))
