@@ -6,7 +6,18 @@ from importlib import import_module
 
 import torch
 
-NAMES = ("startup", "survey", "slices", "memory", "products", "steps", "muon", "descents")
+NAMES = (
+    "startup",
+    "survey",
+    "slices",
+    "memory",
+    "products",
+    "eigenpairs",
+    "growth",
+    "steps",
+    "muon",
+    "descents",
+)
 
 print(f"Python {platform.python_version()}, torch {torch.__version__}, {torch.get_num_threads()} threads\n")
 print("| budget | what | measured | at most | |\n| --- | --- | --- | --- | --- |")
