@@ -2,6 +2,6 @@
 
 from thalweg.objective.abstract import AbstractObjective, Block, Here
 from thalweg.objective.metrics import Measurement
-from thalweg.objective.objective import Objective
+from thalweg.objective.objective import BatchNorm, Objective
 
-__all__ = ["AbstractObjective", "Block", "Here", "Measurement", "Objective"]
+__all__ = ["AbstractObjective", "BatchNorm", "Block", "Here", "Measurement", "Objective"]

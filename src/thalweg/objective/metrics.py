@@ -101,8 +101,8 @@ def measure(here: ModelHere, metrics: Sequence[str]) -> dict[str, Measurement]:
         kept = here.sum(forward_metrics(["accuracy"], here.objective.batches.count))[-1]
         predictions = round(float(kept) * here.objective.batches.total)
         errors["accuracy"] = _share_error(found["accuracy"], min(samples, predictions))
-    if "loss" in found and (spread := _sample_spread(here, found["loss"])) is not None:
-        errors["loss"] = math.sqrt(spread / (samples - 1)) if samples > 1 else math.nan
+    if "loss" in found and samples > 1 and (losses := sample_losses(here)) is not None:
+        errors["loss"] = float(losses.std()) / math.sqrt(samples)
     return {name: Measurement(value, errors[name], samples) for name, value in found.items()}
 
 
@@ -115,26 +115,34 @@ def _share_error(share: float, samples: int) -> float:
     return math.sqrt(adjusted * (1 - adjusted) / (samples + 1))
 
 
-def _sample_spread(here: ModelHere, loss: float) -> float | None:
-    """Variance of the samples' losses over the data, or None where the loss does not split into samples."""
-    count = here.objective.batches.count
-    if here.objective.module.loss_fn is None:
+def sample_losses(here: ModelHere) -> Tensor | None:
+    """The loss of each sample (N,), float64 on the CPU; None where the loss does not split into samples."""
+    objective = here.objective
+    if objective.module.loss_fn is None:
         return None
+    found: list[Tensor] = []
 
-    def moments(module: BatchLoss, batch: Batch) -> Tensor:
+    def collect(module: BatchLoss, batch: Batch) -> Tensor:
         output, target = module.output_target(batch)
         losses = module.sample_losses(output, target).double()
         # Where a loss weighs or skips terms its mean is not that of the samples' losses.
-        if losses.numel() != batch_size(batch) or count(batch) not in (len(losses), target.numel()):
+        if losses.numel() != batch_size(batch) or objective.batches.count(batch) not in (
+            len(losses),
+            target.numel(),
+        ):
             raise _DoesNotSplit
-        return torch.stack([losses.mean(), losses.square().mean()])
+        found.append(losses.detach().flatten().cpu())
+        return losses.mean()
 
     try:
-        mean, square = here.sum(moments).tolist()
+        mean = float(here.sum(collect))
     except (_DoesNotSplit, RuntimeError, ValueError, IndexError, TypeError):
         return None
     # A loss that compares samples with each other is not the mean of what it gives for each alone.
-    return max(square - mean**2, 0.0) if math.isclose(mean, loss, rel_tol=1e-3) else None
+    if not math.isclose(mean, float(here.loss()), rel_tol=1e-3):
+        return None
+    # A pass that ran out of memory was begun again: the last one counts.
+    return torch.cat(found)[-objective.samples :]
 
 
 class _DoesNotSplit(Exception):

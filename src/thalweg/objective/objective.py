@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Callable, Generator, Sequence
@@ -155,6 +156,16 @@ class Objective(AbstractObjective):
         Use it as a context manager when more than one quantity is wanted at a point.
         """
         return ModelHere(self, self.checked_point(theta))
+
+    def with_batchnorm(self, batchnorm: BatchNorm) -> Objective:
+        """The same objective, of the same model, with other batch-norm statistics; raises as the constructor does."""
+        if batchnorm == self.batchnorm:
+            return self
+        _check_batchnorm(self.model, batchnorm)
+        other = copy.copy(self)
+        other.batchnorm = batchnorm
+        other._checked_deterministic = False
+        return other
 
     @contextmanager
     def evaluator(
@@ -392,13 +403,17 @@ def _check_arguments(
         raise InvalidArgument(f"model must be a torch.nn.Module, got {type(model).__name__}")
     if data is None:
         raise InvalidArgument("data is missing: pass (x, y), a list of batches, a Dataset or a DataLoader")
-    if batchnorm not in get_args(BatchNorm):
-        raise InvalidArgument(f'batchnorm must be "eval", "batch" or "recalibrate", got {batchnorm!r}')
+    _check_batchnorm(model, batchnorm)
     for name, value in (("microbatch", microbatch), ("batch_size", size)):
         if value is not None and (not isinstance(value, int) or value < 1):
             raise InvalidArgument(f"{name} must be an integer of at least 1, got {value!r}")
     if memory_budget is not None and (not isinstance(memory_budget, (int, float)) or memory_budget < 0):
         raise InvalidArgument(f"memory_budget must be a number of bytes, got {memory_budget!r}")
+
+
+def _check_batchnorm(model: nn.Module, batchnorm: str) -> None:
+    if batchnorm not in get_args(BatchNorm):
+        raise InvalidArgument(f'batchnorm must be "eval", "batch" or "recalibrate", got {batchnorm!r}')
     if batchnorm == "recalibrate" and not batchnorms(model):
         raise InvalidArgument(
             'batchnorm="recalibrate" needs batch-norm layers with running statistics: use "eval"'

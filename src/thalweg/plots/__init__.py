@@ -14,6 +14,7 @@ from thalweg.plots.heights import Heights
 from thalweg.plots.interpolation import bilinear
 from thalweg.plots.learning_curves import learning_curves
 from thalweg.plots.line_slice import line_slice
+from thalweg.plots.paths import paths
 from thalweg.plots.race import race
 from thalweg.plots.range_test import range_test
 from thalweg.plots.schedules import schedules
@@ -40,6 +41,7 @@ __all__ = [
     "learning_curves",
     "line_slice",
     "paper",
+    "paths",
     "race",
     "range_test",
     "schedules",

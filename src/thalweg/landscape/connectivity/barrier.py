@@ -1,0 +1,109 @@
+"""How high a path rises between its ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from thalweg.checks import whole
+from thalweg.landscape.connectivity.path import Path, PathKind, point, relative_length
+from thalweg.objective import AbstractObjective, Objective
+from thalweg.objective.metrics import sample_losses
+from thalweg.objective.preserved import batchnorms
+
+_CLOSE = 1e-3
+
+
+def along(
+    obj: AbstractObjective,
+    kind: PathKind,
+    controls: Tensor,
+    *,
+    points: int = 25,
+    metrics: Sequence[str] = ("loss",),
+    gradients: int = 0,
+) -> Path:
+    """Evaluate the path at `points` values of t and find where it is highest between them to a thousandth of t.
+
+    Raises InvalidArgument for fewer than 3 points or an unknown metric.
+    """
+    whole("points", points, least=3)
+    names = list(dict.fromkeys(["loss", *metrics]))
+    found: dict[float, dict[str, float]] = {}
+    with obj.evaluator(names, points) as evaluator:
+
+        def loss(t: float) -> float:
+            if t not in found:
+                found[t] = evaluator(point(kind, controls, t))
+            return found[t]["loss"]
+
+        losses = [loss(i / (points - 1)) for i in range(points)]
+
+        def rise(t: float) -> float:
+            return loss(t) - (1 - t) * losses[0] - t * losses[-1]
+
+        def height(t: float) -> float:
+            return rise(t) if math.isfinite(rise(t)) else math.inf
+
+        step = 1 / (points - 1)
+        top = max(range(1, points - 1), key=lambda i: height(i * step))
+        if math.isfinite(height(top * step)):
+            bounds = ((top - 1) * step, (top + 1) * step)
+            minimize_scalar(
+                lambda t: -rise(float(t)), bounds=bounds, method="bounded", options={"xatol": _CLOSE}
+            )
+        at = max((t for t in found if 0 < t < 1), key=height)
+    barrier = max(height(at), 0.0)
+    places = sorted(found)
+    values = {name: torch.tensor([found[t][name] for t in places], dtype=torch.float64) for name in names}
+    highest = max((found[t]["loss"] for t in places), key=lambda x: x if math.isfinite(x) else math.inf)
+    return Path(
+        kind,
+        controls,
+        torch.tensor(places, dtype=torch.float64),
+        values,
+        barrier,
+        _standard_error(obj, kind, controls, at),
+        at,
+        highest - max(losses[0], losses[-1]),
+        relative_length(kind, controls),
+        len(found),
+        gradients,
+        _statistics(obj),
+        _limits(kind, points),
+    )
+
+
+def _standard_error(obj: AbstractObjective, kind: PathKind, controls: Tensor, at: float) -> float:
+    """Of the barrier as a mean over independent samples: the losses of each are compared with each other."""
+    if not isinstance(obj, Objective):
+        return 0.0
+    parts: list[Tensor] = []
+    for t, share in ((at, 1.0), (0.0, at - 1), (1.0, -at)):
+        with obj.at(point(kind, controls, t)) as here:
+            losses = sample_losses(here)
+        if losses is None or len(losses) < 2:
+            return math.nan
+        parts.append(share * losses)
+    return float(sum(parts, torch.zeros(())).std() / len(parts[0]) ** 0.5)
+
+
+def _statistics(obj: AbstractObjective) -> str:
+    if not isinstance(obj, Objective) or not batchnorms(obj.model):
+        return ""
+    return {
+        "eval": "the model's own running statistics at every point",
+        "batch": "the statistics of each batch",
+        "recalibrate": "statistics re-estimated at every point over the data",
+    }[obj.batchnorm]
+
+
+def _limits(kind: PathKind, points: int) -> tuple[str, ...]:
+    told = f"Between the {points} points evaluated, beside the highest of them, the loss was not looked at."
+    if kind == "line":
+        return (told, "A barrier on the straight line does not mean that no other path is low.")
+    return (told, "A barrier that is left may be the training's: more steps or bends can lower it.")

@@ -1,0 +1,37 @@
+"""The two ends of a path, and the objective that is fair to both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+
+from thalweg.errors import InvalidArgument
+from thalweg.objective import AbstractObjective, BatchNorm, Objective
+from thalweg.objective.preserved import batchnorms
+
+End: TypeAlias = Tensor | nn.Module | Mapping[str, Any]
+"""A point (n,), a model of the objective's architecture, or its state dictionary."""
+
+
+def as_point(obj: AbstractObjective, end: End, name: str) -> Tensor:
+    """θ (n,) of an end; InvalidArgument or ShapeMismatch where it does not fit the objective."""
+    if isinstance(end, Tensor):
+        return obj.checked_point(end)
+    if not isinstance(obj, Objective):
+        raise InvalidArgument(f"{name} must be a tensor ({obj.size},): {obj.name} has no model")
+    state = end.state_dict() if isinstance(end, nn.Module) else dict(end)
+    return obj.flatten(state)
+
+
+def between_models(obj: AbstractObjective, batchnorm: BatchNorm | None) -> AbstractObjective:
+    """The objective with the batch-norm statistics that are asked for; re-estimated at every point when None.
+
+    Running statistics belong to one point: between two models neither's are right.
+    """
+    if not isinstance(obj, Objective):
+        return obj
+    if batchnorm is None:
+        batchnorm = "recalibrate" if batchnorms(obj.model) and obj.batchnorm == "eval" else obj.batchnorm
+    return obj.with_batchnorm(batchnorm)
