@@ -4,6 +4,8 @@ from thalweg.landscape.connectivity.curve import bezier_path, curved_path, polyg
 from thalweg.landscape.connectivity.line import interpolate
 from thalweg.landscape.connectivity.path import Path
 from thalweg.landscape.normalization import Normalization, normalized
+from thalweg.landscape.overparameterization.flat_walk import FlatWalk, flat_walk
+from thalweg.landscape.overparameterization.zero_modes import ZeroModes, zero_modes
 from thalweg.landscape.plane import Plane
 from thalweg.landscape.planes import (
     axis_plane,
@@ -17,15 +19,18 @@ from thalweg.landscape.planes import (
 from thalweg.landscape.slices import Slice, evaluate
 
 __all__ = [
+    "FlatWalk",
     "Normalization",
     "Path",
     "Plane",
     "Slice",
+    "ZeroModes",
     "axis_plane",
     "bezier_path",
     "curved_path",
     "eigen_plane",
     "evaluate",
+    "flat_walk",
     "interpolate",
     "line_through",
     "normalized",
@@ -34,4 +39,5 @@ __all__ = [
     "random_line",
     "random_plane",
     "trajectory_plane",
+    "zero_modes",
 ]
