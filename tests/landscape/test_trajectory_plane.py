@@ -127,3 +127,26 @@ def test_points_that_make_no_path():
         broken[2] = bad
         with pytest.raises(InvalidArgument, match=r"checkpoints\[1\] must be finite"):
             trajectory_plane(objective, [point, broken, point + 1])
+
+
+@pytest.mark.parametrize("held", [1, 2, 5, 8])
+def test_a_path_of_which_few_points_are_held(held):
+    points = torch.from_numpy(curve(23, 300))
+    read = []
+
+    class OnDisk:
+        def __len__(self):
+            return len(points)
+
+        def __getitem__(self, position):
+            read.append(position)
+            return points[position].clone()
+
+    whole = trajectory_plane(flat(300), list(points))
+    found = trajectory_plane(flat(300), OnDisk(), memory=held * 300 * 8)
+    assert subspace_angles(found.directions.numpy(), whole.directions.numpy()).max() < 1e-9
+    assert found.facts["variance_explained"] == pytest.approx(whole.facts["variance_explained"])
+    np.testing.assert_allclose(found.distances.numpy(), whole.distances.numpy(), atol=1e-9)
+    # Once for each block of the Gram matrix, and twice more.
+    blocks = -(-22 // max(1, held // 2))
+    assert len(read) <= 22 * (blocks / 2 + 3) + 1

@@ -14,9 +14,9 @@ from thalweg.landscape.planes import (
     plane_through,
     random_line,
     random_plane,
-    trajectory_plane,
 )
 from thalweg.landscape.slices import Slice, evaluate
+from thalweg.landscape.trajectory import trajectory_plane
 
 __all__ = [
     "FlatWalk",

@@ -81,6 +81,11 @@ class Plane:
         return found
 
 
+def shadow(size: int, dim: int) -> str:
+    """What every picture of `dim` of `size` dimensions hides."""
+    return f"It is a {dim}-D shadow of {size:,} dimensions: ways down, and walls, may lie outside it."
+
+
 def check_points(points: Sequence[Tensor], names: Sequence[str]) -> None:
     """Raise ShapeMismatch when the points are not vectors of one length."""
     for name, point in zip(names, points, strict=True):

@@ -1,9 +1,6 @@
-"""Choosing a plane: random, along the training trajectory, along eigenvectors, or through given points."""
+"""Choosing a plane: random, along eigenvectors, along axes, or through given points."""
 
 from __future__ import annotations
-
-import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -11,14 +8,8 @@ from torch import Tensor
 from thalweg.curvature import Eigenpairs, eigenpairs, hessian
 from thalweg.errors import InvalidArgument
 from thalweg.landscape.normalization import Normalization, normalized
-from thalweg.landscape.plane import Plane, check_points
+from thalweg.landscape.plane import Plane, check_points, shadow
 from thalweg.objective import AbstractObjective
-
-SHADOW = "It is a {dim}-D shadow of {n:,} dimensions: ways down, and walls, may lie outside it."
-
-
-def _shadow(obj: AbstractObjective, dim: int) -> str:
-    return SHADOW.format(dim=dim, n=obj.size)
 
 
 def random_plane(
@@ -43,7 +34,7 @@ def random_plane(
     directions = torch.stack([normalized(d, center, obj.blocks, normalization) for d in drawn], dim=1)
     skipped = sum(block.size for block in obj.blocks if block.kind == "vector")
     limits = [
-        _shadow(obj, dim),
+        shadow(obj.size, dim),
         "Random directions see the average curvature: the few stiffest directions hardly show.",
     ]
     if normalization == "filter" and skipped:
@@ -72,68 +63,6 @@ def random_line(
     return random_plane(obj, normalization, seed, center=center, dim=1)
 
 
-def trajectory_plane(obj: AbstractObjective, checkpoints: Sequence[Tensor]) -> Plane:
-    """The plane through the last of `checkpoints` (each (n,)) that holds most of the others' variance.
-
-    The principal directions of the differences to the last checkpoint, found from their T × T Gram matrix;
-    orthonormal. `facts` has the share of the squared distance that each explains, `path` the checkpoints'
-    coordinates and `distances` how far each lies from the plane.
-
-    Raises InvalidArgument for fewer than three checkpoints or ones that do not span a plane.
-    Sources: Li et al. (2018), section 7; Lorch (2016).
-    """
-    if len(checkpoints) < 3:
-        raise InvalidArgument(
-            f"checkpoints must hold at least 3 points to span a plane, got {len(checkpoints)}"
-        )
-    names = [f"checkpoints[{i}]" for i in range(len(checkpoints))]
-    check_points(checkpoints, names)
-    center = obj.checked_point(checkpoints[-1])
-    sizes = [float(point.norm()) for point in checkpoints]
-    for name, size in zip(names, sizes, strict=True):
-        if not math.isfinite(size):
-            raise InvalidArgument(f"{name} must be finite, got a vector of norm {size}")
-    offsets = torch.stack([obj.checked_point(point) - center for point in checkpoints[:-1]])
-    # In double precision, for the second eigenvalue may be small: piece by piece, to hold no second copy.
-    pieces = map(Tensor.double, offsets.split(2**20, dim=1))
-    gram = torch.stack([piece @ piece.T for piece in pieces]).sum(0)
-    values, vectors = torch.linalg.eigh(gram)
-    values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-    # Rounding, of the products and of the points themselves, spreads points that lie on a line by this much.
-    products = torch.finfo(torch.float64).eps * float(values[0])
-    points = (torch.finfo(obj.dtype).eps * max(sizes)) ** 2
-    if not values[1] > len(offsets) * max(products, points):
-        raise InvalidArgument("checkpoints do not span a plane: they lie on one line, or coincide")
-    weights = (vectors[:, :2] / values[:2].sqrt()).to(offsets)
-    directions = torch.linalg.qr(offsets.T @ weights).Q
-    path = torch.cat([offsets @ directions, torch.zeros_like(directions[:1])])
-    away = torch.cat([offsets, torch.zeros_like(offsets[:1])]) - path @ directions.T
-    share = (values / values.sum()).tolist()
-    return Plane(
-        center,
-        directions,
-        _around(path),
-        "trajectory",
-        tuple(f"principal direction {i + 1} ({share[i]:.1%} of the path's variance)" for i in range(2)),
-        {
-            "variance_explained": share[0] + share[1],
-            "variance_explained_1": share[0],
-            "variance_explained_2": share[1],
-            "random_walk_explains": _random_walk_share(len(checkpoints)),
-            "largest_distance": float(away.norm(dim=1).max()),
-        },
-        (
-            _shadow(obj, 2),
-            f"The plane holds {share[0] + share[1]:.1%} of the path's squared distance from its end; a random walk of "
-            f"{len(checkpoints)} points would show {_random_walk_share(len(checkpoints)):.0%}.",
-            "Checkpoints are projected: the colour under a point is not the loss the run had there "
-            f"(up to {float(away.norm(dim=1).max()):.3g} away from the plane).",
-        ),
-        path.double().cpu(),
-        away.norm(dim=1).double().cpu(),
-    )
-
-
 def eigen_plane(
     obj: AbstractObjective, *, center: Tensor | None = None, pairs: Eigenpairs | None = None, seed: int = 0
 ) -> Plane:
@@ -159,7 +88,7 @@ def eigen_plane(
         "eigenvectors",
         tuple(f"eigenvector {i + 1} (λ = {values[i]:.4g})" for i in range(2)),
         {"lambda_1": values[0], "lambda_2": values[1]},
-        (_shadow(obj, 2), "It shows the two stiffest directions, so every other one is flatter."),
+        (shadow(obj.size, 2), "It shows the two stiffest directions, so every other one is flatter."),
     )
 
 
@@ -183,7 +112,7 @@ def axis_plane(obj: AbstractObjective, axes: tuple[int, int] = (0, 1), domain: T
     box = torch.stack([center - 1, center + 1], dim=1) if domain is None else domain
     extent = tuple((float(box[axis, 0]), float(box[axis, 1])) for axis in axes)
     center[list(axes)] = 0
-    limits = () if obj.size == 2 else (_shadow(obj, 2),)
+    limits = () if obj.size == 2 else (shadow(obj.size, 2),)
     return Plane(center, directions, extent, "axes", tuple(f"x[{axis}]" for axis in axes), {}, limits)
 
 
@@ -217,22 +146,3 @@ def line_through(a: Tensor, b: Tensor) -> Plane:
         torch.tensor([[0.0], [1.0]], dtype=torch.float64),
         torch.zeros(2, dtype=torch.float64),
     )
-
-
-def _around(path: Tensor) -> tuple[tuple[float, float], ...]:
-    """A box around the path with a quarter of its larger side as margin."""
-    low, high = path.min(dim=0).values.tolist(), path.max(dim=0).values.tolist()
-    margin = 0.25 * max(h - lo for lo, h in zip(low, high, strict=True))
-    return tuple((lo - margin, h + margin) for lo, h in zip(low, high, strict=True))
-
-
-def _random_walk_share(points: int) -> float:
-    """Share of the squared distance to the end that two principal directions hold of a long random walk.
-
-    In high dimension the Gram matrix of a walk of T steps measured from its end is min(i, j), with eigenvalues
-    1 / (4 sin²((2k−1)π / (4T+2))) and sum T(T+1)/2 (Antognini & Sohl-Dickstein 2018 treat the centred case).
-    """
-    steps = points - 1
-    k = torch.arange(1, 3, dtype=torch.float64)
-    top = 1 / (4 * torch.sin((2 * k - 1) * torch.pi / (4 * steps + 2)) ** 2)
-    return float(top.sum()) / (steps * (steps + 1) / 2)
