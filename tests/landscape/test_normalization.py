@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from landscape.models import cancer, classifier, mixed, relu_network
 from thalweg import surfaces
 from thalweg.errors import InvalidArgument
-from thalweg.landscape import evaluate, normalized, random_line, random_plane
+from thalweg.landscape import evaluate, normalized, random_line, random_plane, treatments
 from thalweg.objective import Objective
 
 EPS = torch.finfo(torch.float64).eps
@@ -105,7 +105,7 @@ def test_nothing_left_is_an_error():
 
 
 def test_unknown_normalizations():
-    with pytest.raises(InvalidArgument, match="must be one of filter, layer, model, none, got 'weights'"):
+    with pytest.raises(InvalidArgument, match="normalization"):
         random_plane(mixed(), "weights")
 
 
@@ -132,3 +132,40 @@ def test_rescaled_relu_networks_give_the_same_slice(factor):
         # Rounding is some 1e-13, the bound is seven digits above; the others differ by more than a per cent.
         difference = float(abs(one / other - 1).max())
         assert difference < 1e-6 if invariant else difference > 0.01
+
+
+def test_the_table_and_its_overrides():
+    objective = mixed()
+    kinds = {block.name: block.kind for block in objective.blocks}
+    plain = treatments(objective.blocks, "filter")
+    assert {name for name, treatment in plain.items() if treatment == "fixed"} == {
+        name for name, kind in kinds.items() if kind == "vector"
+    }
+    assert set(treatments(objective.blocks, "layer").values()) == {"layer"}
+    chosen = treatments(
+        objective.blocks, "filter", {"*.bias": "layer", "norm.*": "fixed", "tokens.*": "fixed"}
+    )
+    assert chosen["head.bias"] == "layer"
+    assert chosen["norm.bias"] == chosen["norm.weight"] == chosen["tokens.weight"] == "fixed"
+    assert chosen["head.weight"] == "filter"
+    drawn, theta = random_like(objective.point), objective.point
+    found = named(objective, normalized(drawn, theta, objective.blocks, "filter", {"head.bias": "layer"}))
+    before = named(objective, theta)
+    assert float(found["head.bias"].norm()) == pytest.approx(float(before["head.bias"].norm()))
+    assert not found["convolution.bias"].any()
+    plane = random_plane(objective, overrides={"head.bias": "layer"})
+    assert "head.bias" not in " ".join(plane.limits)
+    assert "convolution.bias" in " ".join(plane.limits)
+
+
+@pytest.mark.parametrize(
+    ("normalization", "overrides", "told"),
+    [
+        ("filter", {"nothing": "fixed"}, "matches none"),
+        ("filter", {"*.bias": "fix"}, "did you mean 'fixed'"),
+        ("model", {"*.bias": "fixed"}, "not of normalization"),
+    ],
+)
+def test_overrides_that_are_none(normalization, overrides, told):
+    with pytest.raises(InvalidArgument, match=told):
+        random_plane(mixed(), normalization, overrides=overrides)

@@ -3,7 +3,7 @@
 from thalweg.landscape.connectivity.curve import bezier_path, curved_path, polygon_path
 from thalweg.landscape.connectivity.line import interpolate
 from thalweg.landscape.connectivity.path import Path
-from thalweg.landscape.normalization import Normalization, normalized
+from thalweg.landscape.normalization import Normalization, Treatment, normalized, treatments
 from thalweg.landscape.overparameterization.flat_walk import FlatWalk, flat_walk
 from thalweg.landscape.overparameterization.zero_modes import ZeroModes, zero_modes
 from thalweg.landscape.plane import Plane
@@ -24,6 +24,7 @@ __all__ = [
     "Path",
     "Plane",
     "Slice",
+    "Treatment",
     "ZeroModes",
     "axis_plane",
     "bezier_path",
@@ -39,5 +40,6 @@ __all__ = [
     "random_line",
     "random_plane",
     "trajectory_plane",
+    "treatments",
     "zero_modes",
 ]

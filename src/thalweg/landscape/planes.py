@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from thalweg.curvature import Eigenpairs, eigenpairs, hessian
 from thalweg.errors import InvalidArgument
-from thalweg.landscape.normalization import Normalization, normalized
+from thalweg.landscape.normalization import Normalization, Treatment, normalized, treatments
 from thalweg.landscape.plane import Plane, check_points, shadow
 from thalweg.objective import AbstractObjective
 
@@ -19,10 +21,12 @@ def random_plane(
     *,
     center: Tensor | None = None,
     dim: int = 2,
+    overrides: Mapping[str, Treatment] | None = None,
 ) -> Plane:
     """A plane through `center` (n,), the objective's point when None, along `dim` random Gaussian directions.
 
-    Coordinate 1 is as far as the weights themselves are from zero, under "filter", "layer" and "model".
+    Coordinate 1 is as far as the weights themselves are from zero, under "filter", "layer" and "model"; the table in
+    `treatments` says what becomes of each kind of parameter, `overrides` of some by name, as {"*.bias": "layer"}.
     Raises InvalidArgument for an unknown normalization or a `dim` other than 1 and 2.
     Source: Li et al. (2018), Visualizing the loss landscape of neural nets.
     """
@@ -31,16 +35,22 @@ def random_plane(
     center = obj.checked_point(center)
     draw = torch.Generator().manual_seed(seed)
     drawn = torch.randn(dim, obj.size, generator=draw).to(center)
-    directions = torch.stack([normalized(d, center, obj.blocks, normalization) for d in drawn], dim=1)
-    skipped = sum(block.size for block in obj.blocks if block.kind == "vector")
+    directions = torch.stack(
+        [normalized(d, center, obj.blocks, normalization, overrides) for d in drawn], dim=1
+    )
+    held: list[str] = []
+    if normalization in ("filter", "layer"):
+        chosen = treatments(obj.blocks, normalization, overrides)
+        held = [name for name, treatment in chosen.items() if treatment == "fixed"]
     limits = [
         shadow(obj.size, dim),
         "Random directions see the average curvature: the few stiffest directions hardly show.",
     ]
-    if normalization == "filter" and skipped:
-        limits.append(
-            f"Biases and normalization layers ({skipped:,} of {obj.size:,} parameters) are held fixed."
-        )
+    if held:
+        size = sum(block.size for block in obj.blocks if block.name in held)
+        what = ", ".join(held[:4]) if overrides else "Biases and normalization layers"
+        more = ", ..." if overrides and len(held) > 4 else ""
+        limits.append(f"{what}{more} ({size:,} of {obj.size:,} parameters) are held fixed.")
     return Plane(
         center,
         directions,
