@@ -112,7 +112,7 @@ def test_points_off_the_axes_are_refused(run, index):
 def test_wrong_names_are_refused(run, tmp_path):
     with pytest.raises(MissingData, match="no grid 'plain': it has plane"):
         dataset(run, "plain")
-    with pytest.raises(InvalidArgument, match="'netcdf' or 'csv', got 'xlsx'"):
+    with pytest.raises(InvalidArgument, match="'netcdf' or 'csv' or 'vtk', got 'xlsx'"):
         export(run, "xlsx", tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(InvalidArgument, match="cannot be used"):

@@ -16,12 +16,13 @@ class Format(StrEnum):
 
     netcdf = "netcdf"
     csv = "csv"
+    vtk = "vtk"
 
 
 def export(
     run: RunArgument,
     format: Annotated[
-        Format, typer.Option(help="netcdf (one file per slice) or csv (also series and numbers).")
+        Format, typer.Option(help="netcdf or vtk (one file per slice), or csv (also series and numbers).")
     ] = Format.netcdf,
     out: Annotated[Path | None, typer.Option(help="Folder for the files; RUN/export if not given.")] = None,
 ) -> None:

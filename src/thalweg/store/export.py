@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from thalweg.checks import one_of
 from thalweg.errors import InvalidArgument, MissingData
 from thalweg.store.atomic import replacing
 from thalweg.store.confinement import checked_name
 from thalweg.store.encoding import JSON
 from thalweg.store.faults import explain
 from thalweg.store.run import Run
+from thalweg.store.vtk import write_vtk
 
 if TYPE_CHECKING:
     import os
@@ -49,16 +51,15 @@ def dataset(run: Run, grid: str) -> xarray.Dataset:
 def export(run: Run, format: str, out: str | os.PathLike[str]) -> list[Path]:
     """Write a run's numbers into the folder `out` and return the paths of the files.
 
-    "netcdf" writes GRID.nc for every grid. "csv" writes GRID.csv (axes, then metrics; a line per stored
+    "netcdf" writes GRID.nc for every grid, "vtk" GRID.vtk. "csv" writes GRID.csv (axes, then metrics; a line per stored
     point), series.NAME.csv for every series, and results.json (non-finite numbers as the strings "NaN",
     "Infinity" and "-Infinity", which strict JSON has no numbers for). Every file is replaced whole.
 
     Raises InvalidArgument for another format or an `out` that cannot be written.
     """
-    if format not in ("netcdf", "csv"):
-        raise InvalidArgument(f"format must be 'netcdf' or 'csv', got {format!r}")
+    one_of("format", format, tuple(_WRITERS))
     folder = Path(out)
-    writers = _netcdf(run) if format == "netcdf" else _csv(run)
+    writers = _WRITERS[format](run)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, write in writers.items():
@@ -132,6 +133,16 @@ def _csv(run: Run) -> dict[str, _Writer]:
     grids = {f"{grid}.csv": grid_writer(grid) for grid in run.grids()}
     series = {f"series.{name}.csv": series_writer(name) for name in run.series_names()}
     return {**grids, **series, "results.json": write_results}
+
+
+def _vtk(run: Run) -> dict[str, _Writer]:
+    def writer(grid: str) -> _Writer:
+        return lambda path: write_vtk(path, dataset(run, grid))
+
+    return {f"{grid}.vtk": writer(grid) for grid in run.grids()}
+
+
+_WRITERS = {"netcdf": _netcdf, "csv": _csv, "vtk": _vtk}
 
 
 def _grid_rows(run: Run, grid: str) -> tuple[list[str], Iterable[Sequence[Any]]]:
