@@ -15,12 +15,12 @@ from thalweg.cli.arguments import (
     SetOption,
     TargetArgument,
     ThreadsOption,
-    parameters,
     use_threads,
 )
 from thalweg.cli.output import print_json, print_table
 from thalweg.cli.picture import checked_picture, save
 from thalweg.cli.start_up import optimizers_without_compiler
+from thalweg.cli.subject import subject_named
 from thalweg.errors import InvalidArgument
 from thalweg.numbers import number
 
@@ -70,9 +70,7 @@ def critical_points(
     file = checked_picture(out, f"{surveys.folder_name(target)}-critical-points")
     limits = _box(box)
     with optimizers_without_compiler():
-        subject = surveys.make_subject(
-            surveys.resolve(target, **parameters(assignments)), seed=seed, checkpoint=checkpoint
-        )
+        subject = subject_named(target, assignments, seed, checkpoint)
         found = curvature.critical_points(
             subject.objective,
             starts,

@@ -18,7 +18,6 @@ from thalweg.cli.arguments import (
     TargetArgument,
     ThreadsOption,
     TrajectoryOption,
-    parameters,
     use_threads,
 )
 from thalweg.cli.output import print_json
@@ -26,8 +25,8 @@ from thalweg.cli.picture import checked_picture, save
 from thalweg.cli.plan import print_plan
 from thalweg.cli.progress import TerminalProgress
 from thalweg.cli.start_up import optimizers_without_compiler
-from thalweg.cli.whereabouts import whereabouts
-from thalweg.errors import InvalidArgument
+from thalweg.cli.subject import subject_named, whereabouts
+from thalweg.errors import InvalidArgument, NotDifferentiable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -89,15 +88,10 @@ def curvature(
     if names is None and trajectory is not None:
         names = ALONG_A_RUN
     with optimizers_without_compiler(), TerminalProgress(quiet=quiet) as progress:
-        subject = surveys.make_subject(
-            surveys.resolve(target, **parameters(assignments)),
-            seed=seed,
-            checkpoint=checkpoint,
-            trajectory=trajectory,
-        )
+        subject = subject_named(target, assignments, seed, checkpoint, trajectory)
         objective = subject.objective
-        chosen = measuring.chosen(objective, names)
         training = surveys.training_in(trajectory or checkpoint)
+        chosen = measuring.chosen(objective, names, training)
         options: dict[str, Any] = {"k": k, "probes": probes, "seed": seed, "training": training}
         if plan:
             count = 1 if subject.checkpoints is None else len(subject.checkpoints)
@@ -111,23 +105,32 @@ def curvature(
             tell(track, f"{target}, along {trajectory}", surveys.limits_of(training), json)
             return
         measured: dict[str, Measured] = {}
+        failed: dict[str, NotDifferentiable] = {}
         with measuring.looking(objective, **options) as look:
             for name in chosen:
                 progress.stage(name)
-                measured[name] = look.measure(name)
+                try:
+                    measured[name] = look.measure(name)
+                except NotDifferentiable as error:
+                    failed[name] = error
+    if not measured:
+        raise next(iter(failed.values()))
     if file is not None:
         save(_figure(measured, objective.size), file)
     source = whereabouts(subject, checkpoint, seed)
     if json:
         picture = {} if file is None else {"picture": str(file)}
         numbers = {name: one.numbers for name, one in measured.items()}
-        print_json({"target": target, "source": source} | picture | numbers)
+        errors = {name: {"error": str(error)} for name, error in failed.items()}
+        print_json({"target": target, "source": source} | picture | numbers | errors)
         return
     print(f"{target}, {objective.size:,} parameters, at {source}, loss {float(objective.loss()):.4g}")
     for name, one in measured.items():
         print(f"\n{name}")
         for line in one.lines:
             print(f"  {line}")
+    for name, error in failed.items():
+        print(f"\n{name}\n  cannot be measured: {error}")
     if file is not None:
         print(f"\nPicture: {file}")
 

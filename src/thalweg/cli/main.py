@@ -12,10 +12,12 @@ import typer
 from thalweg.cli.audit import audit
 from thalweg.cli.basins import basins
 from thalweg.cli.compare import compare
+from thalweg.cli.connect import connect
 from thalweg.cli.critical_points import critical_points
 from thalweg.cli.curvature import curvature
 from thalweg.cli.descend import descend
 from thalweg.cli.export import export
+from thalweg.cli.landscape import landscape
 from thalweg.cli.listing import names
 from thalweg.cli.lr_range import lr_range
 from thalweg.cli.optimizers import optimizers
@@ -47,6 +49,8 @@ for command in (
     curvature,
     stability,
     critical_points,
+    landscape,
+    connect,
     optimizers,
     audit,
     report,

@@ -25,13 +25,12 @@ from thalweg.cli.arguments import (
     ThreadsOption,
     TrajectoryOption,
     changed,
-    parameters,
     use_threads,
 )
 from thalweg.cli.output import print_json, print_table
 from thalweg.cli.progress import TerminalProgress
 from thalweg.cli.start_up import optimizers_without_compiler
-from thalweg.cli.whereabouts import whereabouts
+from thalweg.cli.subject import subject_named, whereabouts
 from thalweg.errors import InvalidArgument
 from thalweg.numbers import number, with_error
 
@@ -83,12 +82,7 @@ def stability(
         "batch_size": batch_size,
     }
     with optimizers_without_compiler(), TerminalProgress(quiet=quiet) as progress:
-        subject = surveys.make_subject(
-            surveys.resolve(target, **parameters(assignments)),
-            seed=seed,
-            checkpoint=checkpoint,
-            trajectory=trajectory,
-        )
+        subject = subject_named(target, assignments, seed, checkpoint, trajectory)
         training = _training(subject, trajectory or checkpoint, given)
         if subject.checkpoints is not None:
             if training is None:

@@ -3,6 +3,7 @@
 from thalweg.landscape.connectivity.curve import bezier_path, curved_path, polygon_path
 from thalweg.landscape.connectivity.line import interpolate
 from thalweg.landscape.connectivity.path import Path
+from thalweg.landscape.honesty import Honesty, honesty
 from thalweg.landscape.normalization import Normalization, Treatment, normalized, treatments
 from thalweg.landscape.overparameterization.flat_walk import FlatWalk, flat_walk
 from thalweg.landscape.overparameterization.zero_modes import ZeroModes, zero_modes
@@ -16,25 +17,37 @@ from thalweg.landscape.planes import (
     random_plane,
 )
 from thalweg.landscape.slices import Slice, evaluate
+from thalweg.landscape.symmetry.align import Alignment, align
+from thalweg.landscape.symmetry.graph import PermutationGraph, permutations
+from thalweg.landscape.symmetry.permute import Equivalents, equivalents, permute
 from thalweg.landscape.trajectory import trajectory_plane
 
 __all__ = [
+    "Alignment",
+    "Equivalents",
     "FlatWalk",
+    "Honesty",
     "Normalization",
     "Path",
+    "PermutationGraph",
     "Plane",
     "Slice",
     "Treatment",
     "ZeroModes",
+    "align",
     "axis_plane",
     "bezier_path",
     "curved_path",
     "eigen_plane",
+    "equivalents",
     "evaluate",
     "flat_walk",
+    "honesty",
     "interpolate",
     "line_through",
     "normalized",
+    "permutations",
+    "permute",
     "plane_through",
     "polygon_path",
     "random_line",

@@ -43,7 +43,9 @@ class Honesty:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """For a person, the plane's own limits last."""
+        """For a person, the plane's own limits last; nothing is hidden of a space with no other dimensions."""
+        if not self.random_angle:
+            return self.limits
         low, high = float(self.in_plane[-1]), float(self.in_plane[0])
         top = with_error(float(self.largest[0]), float(self.largest_errors[0]))
         bottom = with_error(self.smallest, self.smallest_error)

@@ -1,6 +1,7 @@
 """Whole jobs: training a problem and surveying what came of it."""
 
 from thalweg.surveys.checkpoints import Checkpoints, training_in
+from thalweg.surveys.connection import aligned_state, path_optimizer
 from thalweg.surveys.plan import Plan, PlannedStage, plan, plan_of_measures
 from thalweg.surveys.settings import Settings
 from thalweg.surveys.stability import kin, limits_of, stability_in_run, stability_of
@@ -21,10 +22,12 @@ __all__ = [
     "SurveyResult",
     "Target",
     "Track",
+    "aligned_state",
     "folder_name",
     "kin",
     "limits_of",
     "make_subject",
+    "path_optimizer",
     "plan",
     "plan_of_measures",
     "resolve",

@@ -1,0 +1,137 @@
+"""One slice of a target's landscape, kept point by point in a run folder with what it hides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from thalweg.checks import one_of
+from thalweg.errors import InvalidArgument
+from thalweg.landscape import (
+    Normalization,
+    Plane,
+    Slice,
+    axis_plane,
+    eigen_plane,
+    evaluate,
+    line_through,
+    plane_through,
+    random_plane,
+    trajectory_plane,
+)
+from thalweg.landscape.honesty import Honesty, honesty
+from thalweg.objective import Objective
+from thalweg.store import Run
+from thalweg.surfaces import Surface
+from thalweg.surveys.checkpoints import Checkpoints
+from thalweg.surveys.subject import Subject
+
+PLANES = ("random", "random-line", "trajectory", "eigen")
+GRID = "slice"
+
+
+@dataclass(frozen=True)
+class LandscapeResult:
+    """A slice, what it hides, and the run folder that holds both."""
+
+    path: Path
+    slice: Slice
+    honesty: Honesty
+
+
+class _OnDisk:
+    """A run's checkpoints as points (n,), read as they are asked for."""
+
+    def __init__(self, objective: Objective, checkpoints: Checkpoints) -> None:
+        self.objective = objective
+        self.checkpoints = checkpoints
+
+    def __len__(self) -> int:
+        return len(self.checkpoints)
+
+    def __getitem__(self, position: int) -> Tensor:
+        return self.objective.flatten(self.checkpoints[position])
+
+
+def choose_plane(
+    subject: Subject,
+    choice: str | None = None,
+    *,
+    normalization: str = "filter",
+    seed: int = 0,
+) -> Plane:
+    """The plane or line called `choice`, through the subject's point where it is not given by other points.
+
+    "random" or "random-line"; "trajectory", of the subject's checkpoints; "eigen", the two stiffest directions; or two
+    or three checkpoint files with commas between. None is the trajectory where there is one, of a surface its map, else
+    random.
+
+    Raises InvalidArgument for anything else, or where there is nothing to make it of.
+    """
+    objective, checkpoints = subject.objective, subject.checkpoints
+    if choice is None:
+        if isinstance(objective, Surface) and objective.size > 1:
+            return axis_plane(objective, domain=objective.domain)
+        choice = "random" if checkpoints is None or len(checkpoints) < 3 else "trajectory"
+    if "," in choice:
+        return _through(subject, [Path(name.strip()) for name in choice.split(",")])
+    one_of("plane", choice, PLANES)
+    if choice == "trajectory":
+        if checkpoints is None or not isinstance(objective, Objective):
+            raise InvalidArgument("plane 'trajectory' needs the checkpoints of a run: give --trajectory")
+        return trajectory_plane(objective, _OnDisk(objective, checkpoints))
+    if choice == "eigen":
+        return eigen_plane(objective, seed=seed)
+    one_of("normalization", normalization, get_args(Normalization))
+    # A surface has no filters.
+    scaling: Any = "none" if isinstance(objective, Surface) else normalization
+    return random_plane(objective, scaling, seed, dim=1 if choice == "random-line" else 2)
+
+
+def slice_landscape(
+    subject: Subject,
+    plane: Plane,
+    out: Path,
+    *,
+    resolution: int = 51,
+    span: float = 1.0,
+    rtol: float | None = 0.01,
+    metrics: Sequence[str] = ("loss",),
+    seed: int = 0,
+    advance: Callable[[int, int], None] | None = None,
+) -> LandscapeResult:
+    """Evaluate the slice into the run folder `out`; the same call continues, also with other resolution or rtol.
+
+    Raises RunConflict where `out` holds another plane's points, and what `evaluate` raises.
+    """
+    objective = subject.objective
+    settings = {"target": subject.target.name, "objective": objective.fingerprint(), "kind": plane.kind}
+    with Run.open(out, kind="landscape", settings=settings) as run:
+        found = evaluate(
+            objective, plane, resolution, span, rtol, metrics, run=run, grid=GRID, progress=advance
+        )
+        hidden = honesty(objective, plane, seed=seed)
+        run.put_result("honesty", {"sentences": list(hidden.sentences)} | _numbers(hidden))
+        run.put_tensors("plane", {"center": plane.center, "directions": plane.directions.contiguous()})
+    return LandscapeResult(out, found, hidden)
+
+
+def _through(subject: Subject, files: Sequence[Path]) -> Plane:
+    objective = subject.objective
+    if not isinstance(objective, Objective) or len(files) not in (2, 3):
+        raise InvalidArgument(f"plane takes two or three checkpoints of a model, got {len(files)}")
+    own = objective.model.state_dict()
+    points = [objective.flatten(Checkpoints.of(file, own)[-1]) for file in files]
+    return line_through(*points) if len(points) == 2 else plane_through(*points)
+
+
+def _numbers(hidden: Honesty) -> dict[str, Any]:
+    return {
+        key: value.tolist() if isinstance(value, torch.Tensor) else value
+        for key, value in asdict(hidden).items()
+    }
