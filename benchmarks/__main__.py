@@ -10,6 +10,7 @@ NAMES = (
     "startup",
     "survey",
     "slices",
+    "adaptive",
     "memory",
     "products",
     "eigenpairs",

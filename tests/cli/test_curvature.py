@@ -36,12 +36,42 @@ def test_every_measure_of_a_model_is_told(thalweg: Command) -> None:
         (("rosenbrock", "--measure", "noise"), "has none"),
         (("rosenbrock", "--measure", "eigenpair"), "did you mean 'eigenpairs'"),
         (("rosenbrok",), "rosenbrock"),
+        (("rosenbrock", "--measure", " , "), "measure must name one or more of eigenpairs, kind"),
+        (("wine", "--measure", "stability"), "measure 'stability' is of an optimizer: give a folder"),
+        (("rosenbrock", "-k", "0"), "k must be an integer of at least 1, got 0"),
     ],
 )
 def test_bad_input_is_one_line(thalweg: Command, arguments: tuple[str, ...], told: str) -> None:
     ended = thalweg("curvature", *arguments)
     assert ended.status == 1
     assert told in ended.line
+
+
+def test_one_eigenvalue_of_a_model_with_many(thalweg: Command) -> None:
+    """It is from one end of the spectrum, and the kind of the point looks at both by itself."""
+    found = thalweg("curvature", "wine", "-k", 1, "--measure", "eigenpairs,kind", "--json").json
+    assert found["eigenpairs"]["values"] == pytest.approx([found["kind"]["largest"]], rel=1e-3)
+    assert found["kind"]["smallest"] < 0
+    assert found["kind"]["products"] > 0
+    stages = thalweg("curvature", "wine", "-k", 1, "--measure", "eigenpairs,kind", "--plan", "--json").json[
+        "stages"
+    ]
+    assert all(stage["count"] > 0 for stage in stages)
+
+
+def test_what_cannot_be_measured_does_not_take_the_rest_along(thalweg: Command) -> None:
+    """After a step at a rate of 1000 the loss is 1e28: its square is no number in single precision."""
+    assert (
+        thalweg("train", "wine", "--optimizer", "sgd", "--lr", 1000, "--epochs", 3, "--out", "a").status == 0
+    )
+    found = thalweg(
+        "curvature", "wine", "--checkpoint", "a", "--measure", "eigenpairs,sharpness", "--json"
+    ).json
+    assert len(found["eigenpairs"]["values"]) == 10
+    assert "is not finite" in found["sharpness"]["error"]
+    told = thalweg("curvature", "wine", "--checkpoint", "a", "--measure", "eigenpairs,sharpness")
+    assert "sharpness\n  cannot be measured: a product" in told.out
+    assert "is not finite" in thalweg("curvature", "wine", "--checkpoint", "a", "--measure", "sharpness").line
 
 
 def test_along_a_run(thalweg: Command) -> None:

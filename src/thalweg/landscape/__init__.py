@@ -4,6 +4,7 @@ from thalweg.landscape.connectivity.curve import bezier_path, curved_path, polyg
 from thalweg.landscape.connectivity.line import interpolate
 from thalweg.landscape.connectivity.path import Path
 from thalweg.landscape.honesty import Honesty, honesty
+from thalweg.landscape.nonconvexity import NonConvexity, nonconvexity
 from thalweg.landscape.normalization import Normalization, Treatment, normalized, treatments
 from thalweg.landscape.overparameterization.flat_walk import FlatWalk, flat_walk
 from thalweg.landscape.overparameterization.zero_modes import ZeroModes, zero_modes
@@ -27,6 +28,7 @@ __all__ = [
     "Equivalents",
     "FlatWalk",
     "Honesty",
+    "NonConvexity",
     "Normalization",
     "Path",
     "PermutationGraph",
@@ -45,6 +47,7 @@ __all__ = [
     "honesty",
     "interpolate",
     "line_through",
+    "nonconvexity",
     "normalized",
     "permutations",
     "permute",

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from thalweg.errors import InvalidArgument, RunConflict
+from thalweg.errors import InvalidArgument
+from thalweg.landscape.claim import claim
+from thalweg.landscape.evaluated import Evaluated
+from thalweg.landscape.every_point import at_every_point
 from thalweg.landscape.plane import Plane
+from thalweg.landscape.pointwise import pointwise
+from thalweg.landscape.refinement import Refinement
 from thalweg.objective import AbstractObjective
 from thalweg.store import Run
 
 if TYPE_CHECKING:
     import xarray as xr
+
+FEW = {1: 21, 2: 169}
+"""By dimension: grids of at most this many points are evaluated whole."""
+_STEPPED = {"accuracy", "lambda_max", "lambda_min"}
+"""Metrics that are not smooth: shares of samples, and eigenvalues that are found to a hundredth."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +37,9 @@ class Slice:
 
     values: by metric, an array over the axes, NaN or infinite where the loss is.
     axes: coordinates along each axis, by name. evaluations: points at which the objective was evaluated now.
-    error: largest relative error of an interpolated point; 0 when every point was evaluated.
+    error: what no interpolated point's error exceeds, relative to its size or to a thousandth of the map's range where
+    that is more, in any metric; an estimate with a margin, audited. 0 when every point was evaluated.
+    evaluated: which points were, over the axes. note: says so where the surface was too rough to interpolate.
     """
 
     plane: Plane
@@ -33,20 +47,28 @@ class Slice:
     values: dict[str, np.ndarray]
     evaluations: int
     error: float
+    evaluated: np.ndarray
+    note: str = ""
 
     @property
     def dataset(self) -> xr.Dataset:
         """The slice as labelled arrays, with what the plane is in its attributes."""
         import xarray as xr
 
-        variables = {name: (tuple(self.axes), array) for name, array in self.values.items()}
+        arrays = dict(self.values)
+        if not self.evaluated.all():
+            arrays["evaluated"] = self.evaluated
+        variables = {name: (tuple(self.axes), array) for name, array in arrays.items()}
         return xr.Dataset(variables, coords=self.axes, attrs=self.attributes())
 
     def attributes(self) -> dict[str, Any]:
         """What the slice is, in plain values."""
-        return {"kind": self.plane.kind, "labels": list(self.plane.labels), "error": self.error} | dict(
-            self.plane.facts
-        )
+        attributes = {"kind": self.plane.kind, "labels": list(self.plane.labels), "error": self.error}
+        if self.plane.limits:
+            attributes["limits"] = list(self.plane.limits)
+        if self.note:
+            attributes["note"] = self.note
+        return attributes | dict(self.plane.facts)
 
 
 def evaluate(
@@ -61,21 +83,29 @@ def evaluate(
     grid: str = "slice",
     progress: Callable[[int, int], None] | None = None,
 ) -> Slice:
-    """Evaluate `metrics` of `obj` on a grid over `plane`; every point is evaluated, whatever `rtol` would allow.
+    """Evaluate `metrics` of `obj` on a grid over `plane`, at as many of its points as `rtol` asks for.
+
+    The others are interpolated. Every point is evaluated where the grid has few, where a surface evaluates many at
+    the price of one, where accuracy is asked for, which moves in steps, or eigenvalues, which are found to a hundredth, and where the surface turns out too rough.
 
     Parameters
     ----------
     resolution: points along each axis, at least 3. span: factor on the plane's extent.
-    rtol: relative error that is good enough at a point.
-    metrics: "loss", "accuracy", "gradient_norm".
+    rtol: error of an interpolated point that is good enough, as `Slice.error` defines it; None, or 0: none is
+    interpolated.
+    metrics: "loss", "accuracy", "gradient_norm"; and those of `pointwise`: "lambda_max" and "lambda_min" of the whole
+    Hessian, "plane_lambda_max" and "plane_lambda_min" of the Hessian in the plane.
     run: a run folder that each point is written to as it is evaluated; points already there are not evaluated.
-    grid: the slice's name in the run folder.
-    progress: called with (points done, points in all).
+    grid: the slice's name in the run folder. For None as `rtol` each point is put there, by its indices. Otherwise
+    GRID.evaluated gets the evaluated points with their coordinates, in order, which serve slices of any resolution,
+    span and tolerance, and GRID the whole map once it is known, with "evaluated" 0 or 1.
+    progress: called with (points done, points in all); the first number may end below the second.
 
     Raises
     ------
     InvalidArgument: resolution, span, rtol, metrics or grid cannot be used.
-    RunConflict: the run's grid of this name is of another objective or plane.
+    RunConflict: the run's grid of this name is of another objective or plane; where either had None as `rtol`, also
+    of another resolution or span.
     """
     if isinstance(metrics, str) or not metrics:
         raise InvalidArgument(f'metrics must be a list such as ["loss"], got {metrics!r}')
@@ -83,70 +113,35 @@ def evaluate(
         raise InvalidArgument(f"rtol must be None or not negative, got {rtol}")
     axes = {name: values.numpy() for name, values in plane.axes(resolution, span).items()}
     shape = tuple(len(values) for values in axes.values())
+    if rtol is None:
+        found, count = at_every_point(obj, plane, axes, metrics, run, grid, progress)
+        return Slice(plane, axes, found, count, 0.0, np.ones(shape, dtype=bool))
     if run is not None:
-        _claim(run, grid, obj, plane, axes)
-    known = {} if run is None else run.points(grid)
-    found = {name: np.full(shape, np.nan) for name in metrics}
-    indices = list(itertools.product(*map(range, shape)))
-    missing = [index for index in indices if any(name not in known.get(index, {}) for name in metrics)]
-    # What a point has already is not evaluated again.
-    wanted = [name for name in metrics if any(name not in known.get(index, {}) for index in missing)]
-    check = wanted or list(metrics)
-    with obj.evaluator(check, len(indices)) as evaluator:
-        done = len(indices) - len(missing)
-        for group in _together(missing, obj.batched and wanted == ["loss"]):
-            points = [
-                plane.at([axis[i] for axis, i in zip(axes.values(), index, strict=True)]) for index in group
-            ]
-            if len(group) == 1:
-                values = [evaluator(points[0])]
-            else:
-                values = [{"loss": loss} for loss in obj.losses(torch.stack(points)).tolist()]
-            known |= {index: known.get(index, {}) | new for index, new in zip(group, values, strict=True)}
-            if run is not None:
-                run.put_points(grid, {index: known[index] for index in group})
-            done += len(group)
-            if progress is not None:
-                progress(done, len(indices))
-    for index, name in itertools.product(indices, metrics):
-        found[name][index] = known[index][name]
-    return Slice(plane, axes, found, len(missing), 0.0)
+        claim(run, grid, obj, plane, None)
+    cheap = obj.batched and list(metrics) == ["loss"]
+    whole = cheap or math.prod(shape) <= FEW[plane.dim] or bool(_STEPPED & set(metrics))
+    # About how many points there will be decides whether to compile.
+    with pointwise(obj, plane, metrics, math.prod(shape) // (1 if whole else 7)) as evaluator:
+
+        def measure(points: list[Tensor]) -> list[dict[str, float]]:
+            if cheap:
+                return [{"loss": loss} for loss in obj.losses(torch.stack(points)).tolist()]
+            return [evaluator(point) for point in points]
+
+        points = Evaluated(measure, 64 if cheap else 1, plane, axes, metrics, run, grid, progress)
+        refinement = Refinement(points.places, shape, points.ask, points.first, points.seeds, points.seeded)
+        refined = refinement.run(0.0 if whole else rtol)
+    arrays = {name: refined.values[:, m].reshape(shape) for m, name in enumerate(metrics)}
+    evaluated = refined.evaluated.reshape(shape)
+    if run is not None:
+        _keep(run, grid, arrays | {"evaluated": evaluated}, shape)
+    note = "the surface is rough at this resolution: every point was evaluated" if refined.rough else ""
+    return Slice(plane, axes, arrays, points.count, refined.error, evaluated, note)
 
 
-def _claim(run: Run, grid: str, obj: AbstractObjective, plane: Plane, axes: dict[str, np.ndarray]) -> None:
-    """Make sure that the points of `grid` in the run are of this objective on this plane and grid.
-
-    The plane is told by the lengths of its vectors and their products with a fixed random one, changed code of the
-    model by the loss at the center; each is compared with room for the rounding of another machine.
-    """
-    probe = torch.randn(plane.center.numel(), generator=torch.Generator().manual_seed(0)).to(plane.center)
-    vectors = [plane.center, *plane.directions.T]
-    lengths = [float(v.norm()) for v in vectors]
-    claim: dict[str, Any] = {
-        "objective": obj.fingerprint(),
-        "shape": [len(values) for values in axes.values()],
-        "ends": [float(values[end]) for values in axes.values() for end in (0, -1)],
-        "lengths": lengths,
-        "products": [float(v @ probe) / (length or 1.0) for v, length in zip(vectors, lengths, strict=True)],
-        "loss": float(obj.loss(plane.center)),
-    }
-    held: Any = run.claim_grid(grid, claim)
-    same = all(held[name] == claim[name] for name in ("objective", "shape")) and all(
-        np.allclose(held[name], claim[name], rtol=1e-3, atol=atol, equal_nan=True)
-        # Products with unit vectors are of order one, and may cancel.
-        for name, atol in (("ends", 1e-9), ("lengths", 0.0), ("products", 1e-3), ("loss", 1e-12))
-    )
-    if not same:
-        raise RunConflict(
-            f"grid {grid!r} of {run.path} holds points of another slice: give another grid= name"
-        )
-
-
-def _together(indices: list[tuple[int, ...]], batched: bool) -> list[list[tuple[int, ...]]]:
-    """The points that are evaluated, and committed, at once: a row of the grid, or each alone.
-
-    Always the same ones, so that a continued run gets the same bits.
-    """
-    if not batched:
-        return [[index] for index in indices]
-    return [list(row) for _, row in itertools.groupby(indices, key=lambda index: index[:-1])]
+def _keep(run: Run, grid: str, arrays: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> None:
+    """Put the whole map into the run, in place of one of another resolution, span or tolerance."""
+    indices = itertools.product(*map(range, shape))
+    rows = {index: {name: float(array[index]) for name, array in arrays.items()} for index in indices}
+    run.drop_points(grid)
+    run.put_points(grid, rows)

@@ -137,6 +137,10 @@ class Run:
             rows,
         )
 
+    def drop_points(self, grid: str) -> None:
+        """Forget every point of a grid; what it was claimed for stays."""
+        self._database.execute("DELETE FROM points WHERE grid = ?", checked_name(grid, "grid"))
+
     def claim_grid(self, grid: str, claim: JSON) -> JSON:
         """What `grid` was first claimed for, which is `claim` itself at the first call."""
         key = f"grid {checked_name(grid, 'grid')}"
