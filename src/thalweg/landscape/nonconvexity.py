@@ -28,8 +28,8 @@ class NonConvexity:
 
     def __str__(self) -> str:
         return (
-            f"mean |λmin/λmax| {with_error(self.ratio, self.error)}, a negative direction at {100 * self.negative:.0f} % "
-            f"of {self.points} points"
+            f"mean |λmin/λmax| {with_error(self.ratio, self.error)}, a negative direction at "
+            f"{100 * self.negative:.0f} % of {self.points} points"
         )
 
 

@@ -86,7 +86,8 @@ def evaluate(
     """Evaluate `metrics` of `obj` on a grid over `plane`, at as many of its points as `rtol` asks for.
 
     The others are interpolated. Every point is evaluated where the grid has few, where a surface evaluates many at
-    the price of one, where accuracy is asked for, which moves in steps, or eigenvalues, which are found to a hundredth, and where the surface turns out too rough.
+    the price of one, where accuracy is asked for, which moves in steps, or eigenvalues, which are found to a hundredth,
+    and where the surface turns out too rough.
 
     Parameters
     ----------
