@@ -109,7 +109,13 @@ def test_the_patterns_give_each_parameter_the_rate_of_its_layer():
     model = Nested().double()
     tokens = torch.randint(7, (30,), generator=torch.Generator().manual_seed(0))
     found = layer_rates(Objective(model, F.cross_entropy, (tokens, (tokens + 1) % 7)))
-    assert {layer.name for layer in found.layers} == {"embed", "out.0", "body", "body.inner", "shift"}
+    assert {layer.name for layer in found.layers} == {
+        "embed",
+        "out.0",
+        "body",
+        "body.inner",
+        "own parameters",
+    }
     wanted = {name: layer.rate for layer in found.layers for name in layer.parameters}
     given = {name: group["lr"] for group in layer_groups(model, found.rates) for name in group["param_names"]}
     assert given == wanted
@@ -128,10 +134,13 @@ def test_patterns_and_single_parameters():
     assert len(layer_groups(objective.model, found.rates)) == 3
     assert len(layer_rates(objective, "parameter").rates) == 6
     for patterns, message in [
-        (["nothing", "*"], "by: 'nothing' matches no parameter that is left; there are 0.weight"),
-        (["*", "0"], "by: '0' matches no parameter that is left"),
+        (
+            ["nothing", "*"],
+            'by: no parameter matches \'nothing\', "layer" or "parameter"; there are 0.weight',
+        ),
+        (["*", "0"], "by: all that '0' matches is taken by '*': write '0' before"),
         (["0", "2"], "by: no pattern matches 4.weight, 4.bias: add '*' for all the rest"),
-        ("depth", "by must be 'layer' or 'parameter', got 'depth'"),
+        ("depth", 'by: no parameter matches \'depth\', "layer" or "parameter"; there are 0.weight'),
     ]:
         with pytest.raises(InvalidArgument) as caught:
             layer_rates(objective, patterns)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Literal, TypeAlias, get_args
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from thalweg.checks import one_of, share
 from thalweg.curvature.matrices.gauss_newton import ggn
+from thalweg.curvature.matrices.grouping import OWN, By, grouped, some
 from thalweg.curvature.matrices.hessian import hessian
 from thalweg.curvature.operator import SymmetricOperator
 from thalweg.curvature.spectrum.eigenpairs import eigenpairs
@@ -75,7 +75,7 @@ class LayerRates:
 
 def layer_rates(
     obj: AbstractObjective,
-    by: Literal["layer", "parameter"] | Sequence[str] = "layer",
+    by: By = "layer",
     *,
     theta: Tensor | None = None,
     optimizer: Rule = "sgd",
@@ -94,8 +94,8 @@ def layer_rates(
 
     Parameters
     ----------
-    by: "layer", the modules that hold parameters; "parameter"; or name patterns as `thalweg.optim.layer_groups` has
-        them, the first that matches counts, and every parameter must match one.
+    by: as in `blocks`: "layer", the modules that hold parameters; "parameter"; or name patterns as
+        `thalweg.optim.layer_groups` has them, the first that matches counts, and every parameter must match one.
     optimizer: whose edge the rates are scaled by; "sgd", "momentum" or "nesterov" with α = `momentum`.
     fraction: of that edge, in (0, 1]; at one half gradient descent has its largest guaranteed decrease (Nesterov 2004).
     matrix: "hessian", or "ggn" for Gauss-Newton, whose blocks never curve downward.
@@ -190,26 +190,13 @@ def _indices(blocks: Sequence[Block], like: Tensor) -> Tensor:
     return torch.cat([torch.arange(b.span.start, b.span.stop, device=like.device) for b in blocks])
 
 
-def _groups(obj: AbstractObjective, by: str | Sequence[str]) -> dict[str, list[Block]]:
-    """The blocks of each layer or pattern, by name."""
-    groups: dict[str, list[Block]] = {}
-    if isinstance(by, str):
-        one_of("by", by, ("layer", "parameter"))
-        for block in obj.blocks:
-            name = block.name.rpartition(".")[0] if by == "layer" else ""
-            groups.setdefault(name or block.name, []).append(block)
-        return groups
-    left = {block.name: block for block in obj.blocks}
-    names = _names(obj)
-    for pattern in by:
-        matched = [name for name in left if any(_matches(pattern, known) for known in names[name])]
-        if not matched:
-            raise InvalidArgument(
-                f"by: {pattern!r} matches no parameter that is left; there are {_some(list(left))}"
-            )
-        groups[pattern] = [left.pop(name) for name in matched]
+def _groups(obj: AbstractObjective, by: By) -> dict[str, list[Block]]:
+    """The blocks of each layer or pattern, by name; every one in some."""
+    groups = grouped(obj.blocks, by, _names(obj))
+    taken = {block.name for group in groups.values() for block in group}
+    left = [block.name for block in obj.blocks if block.name not in taken]
     if left:
-        raise InvalidArgument(f"by: no pattern matches {_some(list(left))}: add '*' for all the rest")
+        raise InvalidArgument(f"by: no pattern matches {some(left)}: add '*' for all the rest")
     return groups
 
 
@@ -223,7 +210,9 @@ def _patterns(obj: AbstractObjective, layers: Sequence[LayerRate]) -> dict[str, 
     tied = {name for name, known in names.items() if len(known) > 1}
     rates = {name: layer.rate for layer in layers for name in layer.parameters if name in tied}
     for layer in sorted(layers, key=lambda layer: -layer.name.count(".")):
-        if not all(name in tied for name in layer.parameters):
+        if layer.name == OWN:
+            rates |= dict.fromkeys(layer.parameters, layer.rate)
+        elif not all(name in tied for name in layer.parameters):
             rates[layer.name] = layer.rate
     return rates
 
@@ -236,11 +225,3 @@ def _names(obj: AbstractObjective) -> dict[str, list[str]]:
     for name, parameter in obj.model.named_parameters(remove_duplicate=False):
         every.setdefault(id(parameter), []).append(name)
     return {known[0]: known for known in every.values()}
-
-
-def _matches(pattern: str, name: str) -> bool:
-    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

@@ -15,12 +15,18 @@ from torch import Tensor
 from thalweg import checks
 from thalweg.errors import InvalidArgument, NotDifferentiable, ShapeMismatch
 from thalweg.objective import Block, Here
+from thalweg.objective.linearization import require_full_precision
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
 
 Where: TypeAlias = slice | Tensor | Sequence[int] | Block | Sequence[Block]
 """Rows and columns to keep: a slice, indices, a mask (n,), or blocks of parameters."""
+
+_CANCELLED = 0.1
+"""Asymmetry relative to the matrix that is taken for rounding of derivatives: of a loss all but zero they have few
+digits left."""
+_MIRRORED = "entries differ from their mirror"
 
 
 class SymmetricOperator:
@@ -29,6 +35,8 @@ class SymmetricOperator:
     `products` counts the matrix-vector products so far; a block of k vectors counts k. What is made of other
     operators (A + B, 2·A, `shifted`, `restricted`, `deflated`) counts its own products, and each of these counts
     theirs. `blocks` says which parameters θ is made of, where that is known.
+
+    Raises NotDifferentiable for half precision: numbers of two or three digits say little of a curvature.
     """
 
     # NumPy's numbers leave c·A to this class.
@@ -46,6 +54,7 @@ class SymmetricOperator:
         parts: Sequence[SymmetricOperator] = (),
         blocks: Sequence[Block] = (),
     ) -> None:
+        require_full_precision(dtype, f"the {name}")
         self._product = product
         self._parts = tuple(parts)
         self.shape = (size, size)
@@ -55,6 +64,7 @@ class SymmetricOperator:
         self.here = here
         self.blocks = tuple(blocks)
         self.products = 0
+        self._asymmetry = 0.0
 
     @classmethod
     def of(cls, matrix: Tensor) -> SymmetricOperator:
@@ -174,15 +184,21 @@ class SymmetricOperator:
         own = 0.0 if self.here is None else self.here.difference_error
         return max(own, *(part.difference_error for part in self._parts), 0.0)
 
+    @property
+    def product_error(self) -> float:
+        """Relative error of products as far as it showed: of finite differences, or as asymmetry where it was seen."""
+        return max(self.difference_error, self._asymmetry)
+
     def dense(self) -> Tensor:
         """The whole matrix (n, n), by n products; symmetrized, for rounding makes it slightly asymmetric.
 
         Raises InvalidArgument when it is not symmetric beyond rounding.
         """
-        size = self.shape[0]
         matrix = torch.cat([self @ columns for columns in self._unit_vectors()], dim=1)
-        asymmetry = float((matrix - matrix.T).abs().max())
-        self._refuse(asymmetry, float(matrix.abs().max()), size**0.5)
+        skew = matrix - matrix.T
+        self._notice(float(skew.norm()), float(matrix.norm()))
+        room = self._room(1e3 * torch.finfo(self.dtype).eps, self.shape[0] ** 0.5)
+        self._refuse(_MIRRORED, float(skew.abs().max()), float(matrix.abs().max()), room)
         return (matrix + matrix.T) / 2
 
     def diagonal(self) -> Tensor:
@@ -197,7 +213,8 @@ class SymmetricOperator:
         """Raise InvalidArgument when wᵀAv and vᵀAw differ beyond rounding for any two of `probes` random vectors.
 
         It takes as many products. A matrix that is off by a part r of its norm is found when r is above some
-        thousand roundings, or ten times the error of products that are finite differences.
+        thousand roundings, or ten times the error of products that are finite differences. So is a Hessian in which
+        large terms cancel to less than that, such as a classifier's in float32 where its loss is all but zero.
         """
         checks.whole("probes", probes, 2)
         draw = torch.Generator().manual_seed(seed)
@@ -205,7 +222,19 @@ class SymmetricOperator:
         image = self @ v
         forms = v.T @ image
         # Independent of v, w sees of an error in Av about the error's norm.
-        self._refuse(float((forms - forms.T).abs().max()), float(image.norm(dim=0).max()), 1.0)
+        room = max(1e3 * torch.finfo(self.dtype).eps, 10 * self.difference_error)
+        self._refuse(_MIRRORED, float((forms - forms.T).abs().max()), float(image.norm(dim=0).max()), room)
+
+    def require_symmetry(self, asymmetry: float, scale: float) -> None:
+        """Raise InvalidArgument when numbers wᵀAv and vᵀAw of size `scale` differ by more than half their digits.
+
+        For searches, whose own products show both: it takes none. Derivatives of a loss, in which large terms may
+        cancel, are refused only where they differ by a tenth; what they differ by is in `product_error`.
+        """
+        self._notice(asymmetry, scale)
+        self._refuse(
+            "vᵀAw and wᵀAv differ", asymmetry, scale, self._room(torch.finfo(self.dtype).eps ** 0.5, 1.0)
+        )
 
     def to_scipy(self) -> LinearOperator:
         """The operator for scipy.sparse.linalg, on NumPy arrays."""
@@ -276,12 +305,24 @@ class SymmetricOperator:
             columns[start:].fill_diagonal_(1)
             yield columns
 
-    def _refuse(self, asymmetry: float, scale: float, spread: float) -> None:
-        room = max(1e3 * torch.finfo(self.dtype).eps, 10 * self.difference_error * spread)
+    @property
+    def _of_derivatives(self) -> bool:
+        return self.here is not None or any(part._of_derivatives for part in self._parts)
+
+    def _room(self, rounding: float, spread: float) -> float:
+        """The relative asymmetry up to which the matrix passes for symmetric."""
+        return max(_CANCELLED if self._of_derivatives else rounding, 10 * self.difference_error * spread)
+
+    def _notice(self, asymmetry: float, scale: float) -> None:
+        if scale:
+            self._asymmetry = max(self._asymmetry, asymmetry / scale)
+
+    def _refuse(self, what: str, asymmetry: float, scale: float, room: float) -> None:
         if asymmetry > room * scale:
+            why = ": a backward pass is wrong, or all is rounding here (try float64)"
             raise InvalidArgument(
-                f"{self.name} is not symmetric: entries differ from their mirror by {asymmetry:.2e} "
-                f"at scale {scale:.2e}"
+                f"{self.name} is not symmetric: {what} by {asymmetry:.2e} at scale {scale:.2e}"
+                + (why if self._of_derivatives else "")
             )
 
 

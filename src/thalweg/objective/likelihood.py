@@ -57,13 +57,14 @@ class Likelihood:
         """c·E[uuᵀ]v for some rows of each, u the slope of −log p in z at labels drawn from p."""
         if self.link == "softmax":
             p = z.softmax(1)
-            image = p * v
+            # A constant added to v changes nothing, and less the entry of the likeliest class nothing cancels where p
+            # is all but one there.
+            image = (v - v.gather(1, p.argmax(1, keepdim=True))).mul_(p)
             return image.addcmul_(p, image.sum(1, keepdim=True), value=-1).mul_(weights)
         if self.link == "log-softmax":
             return z.exp().mul_(v).mul_(weights)
         if self.link == "sigmoid":
-            p = z.sigmoid()
-            return p.mul_(1 - p).mul_(v).mul_(weights)
+            return z.sigmoid().mul_((-z).sigmoid_()).mul_(v).mul_(weights)
         return weights * v
 
 

@@ -38,6 +38,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     message = str(error)
-    return isinstance(error, RuntimeError) and (
-        "can't allocate memory" in message or "out of memory" in message
-    )
+    # The allocators of Linux and macOS, of Windows, and of devices.
+    signs = "can't allocate memory", "not enough memory", "out of memory"
+    return isinstance(error, RuntimeError) and any(sign in message for sign in signs)

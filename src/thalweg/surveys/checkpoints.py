@@ -17,7 +17,7 @@ from thalweg.surveys.training import epochs, weights
 class Checkpoints:
     """State dictionaries by position, each read when it is asked for, so that one is in memory at a time.
 
-    names: of the files without suffix, or "epoch-0001" of a run folder.
+    names: of the files, without suffix unless two differ in nothing else, or "epoch-0001" of a run folder.
     steps: what is plotted over: the last number in each name where these increase, positions from 0 otherwise.
     """
 
@@ -38,8 +38,12 @@ class Checkpoints:
             if not found:
                 raise InvalidArgument(f"{place} holds a run without weights: give one that trained a model")
             return cls(found, lambda name: _of_run(place, name))
-        files = {file.stem: file for file in (checkpoint_files(place) if place.is_dir() else [place])}
-        return cls(tuple(files), lambda name: load_checkpoint(files[name], own))
+        found = checkpoint_files(place) if place.is_dir() else [place]
+        names = [file.stem for file in found]
+        if len(set(names)) < len(names):
+            names = [file.name for file in found]
+        files = dict(zip(names, found, strict=True))
+        return cls(names, lambda name: load_checkpoint(files[name], own))
 
     def __len__(self) -> int:
         return len(self.names)

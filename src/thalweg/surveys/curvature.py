@@ -51,7 +51,7 @@ class Looking:
     pairs: Eigenpairs | None = None
 
     def measure(self, name: str) -> Measured:
-        """The measure called `name`, one of `MEASURES`."""
+        """The measure called `name`, one of `MEASURES`; raises NotDifferentiable where derivatives overflow."""
         return MEASURES[name](self)
 
 
@@ -78,19 +78,33 @@ def looking(
     training: Training | None = None,
     start: Tensor | None = None,
 ) -> Generator[Looking]:
-    """Ready to measure at θ (n,), the objective's own point when None."""
+    """Ready to measure at θ (n,), the objective's own point when None.
+
+    Raises InvalidArgument for k or probes below 1.
+    """
+    checks.whole("k", k)
+    checks.whole("probes", probes)
     theta = objective.checked_point(theta)
     with hessian(objective, theta) as operator:
         yield Looking(objective, theta, operator, min(k, objective.size), probes, seed, training, start)
 
 
-def chosen(objective: AbstractObjective, names: Sequence[str] | None) -> tuple[str, ...]:
+def chosen(
+    objective: AbstractObjective, names: Sequence[str] | None, training: Training | None = None
+) -> tuple[str, ...]:
     """The measures to be made, in the order that lets one use another's: those named, or all by default.
 
-    Raises InvalidArgument for an unknown measure, or one that the objective does not have.
+    Raises InvalidArgument for no measure, an unknown one, or one that the objective, or its training, does not have.
     """
+    if names is not None and not names:
+        raise InvalidArgument(f"measure must name one or more of {', '.join(MEASURES)}, got none")
     for name in names or ():
         checks.one_of("measure", name, tuple(MEASURES))
+    if training is None and "stability" in (names or ()):
+        raise InvalidArgument(
+            "measure 'stability' is of an optimizer: give a folder that a model was trained into, or use "
+            "`thalweg stability`"
+        )
     model = isinstance(objective, Objective)
     if names is None:
         return tuple(name for name in BY_DEFAULT if model or name not in OF_MODELS)
@@ -112,7 +126,9 @@ def _eigenpairs(look: Looking) -> Measured:
 
 
 def _kind(look: Looking) -> Measured:
-    found = classify(look.objective, look.theta, pairs=look.pairs)
+    # One pair is from one end of the spectrum, and says nothing of the other.
+    pairs = look.pairs if look.k > 1 else None
+    found = classify(look.objective, look.theta, pairs=pairs, seed=look.seed)
     followed = {
         "gradient norm": (found.gradient_norm, 0.0),
         "negative eigenvalues": (float(found.index), math.inf if found.index_at_least else found.near_zero),
@@ -182,10 +198,7 @@ def _blocks(look: Looking) -> Measured:
 
 
 def _stability(look: Looking) -> Measured:
-    if look.training is None:
-        raise InvalidArgument(
-            "stability is of an optimizer: name it, and its rate, or give a trained run folder"
-        )
+    assert look.training is not None, "see `chosen`"
     found = stability_of(look.objective, look.training, look.theta, look.pairs, seed=look.seed)
     numbers = asdict(found) | {"ratio": found.ratio}
     return Measured(numbers, [str(found)], {"largest stable rate": (found.rate, found.error)})

@@ -80,7 +80,7 @@ def plan_of_measures(
     size, k = objective.size, min(k, objective.size)
     counts: dict[str, tuple[int, Literal["gradient", "product"]]] = {
         "eigenpairs": (min(size, 2 * (2 * k + 18)), "product"),
-        "kind": (size if size <= DENSE_UP_TO else 0, "product"),
+        "kind": (_of_kind(size, k, names), "product"),
         "trace": (min(size, 56), "product"),
         "density": (max(2, probes) * min(size, 64), "product"),
         "sharpness": (100, "gradient"),
@@ -95,6 +95,13 @@ def plan_of_measures(
         if name in names
     )
     return Plan(stages, sum(stage.seconds for stage in stages), _memory(objective, 2 * k + 20))
+
+
+def _of_kind(size: int, k: int, names: Sequence[str]) -> int:
+    if size <= DENSE_UP_TO:
+        return size
+    # Eigenpairs of both ends serve it, where they are measured anyway.
+    return 0 if "eigenpairs" in names and k > 1 else 76
 
 
 @dataclass(frozen=True)

@@ -69,10 +69,10 @@ def track(
 
     Raises
     ------
-    InvalidArgument: an unknown measure, or checkpoints that do not fit the model.
+    InvalidArgument: an unknown measure, stability without `training`, or checkpoints that do not fit the model.
     RunConflict: `out` holds something else, or is being written.
     """
-    names = chosen(objective, measures)
+    names = chosen(objective, measures, training)
     if not isinstance(objective, Objective):
         raise InvalidArgument(f"checkpoints are of models, and {objective.name} has none")
     model = objective.model

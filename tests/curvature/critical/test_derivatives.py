@@ -86,6 +86,15 @@ def test_gradients_and_hessians(name):
     assert (found.gradients, found.hessians) == (3, 3)
 
 
+@pytest.mark.parametrize("name", ["himmelblau", "mlp", "not mappable"])
+def test_at_no_points(name):
+    objective = OBJECTIVES[name]()
+    found, n = Derivatives(objective), objective.size
+    none = objective.point.new_empty(0, n)
+    assert found.gradient(none).shape == (0, n)
+    assert found.hessian(none).shape == (0, n, n)
+
+
 @pytest.mark.parametrize("name", ["attention", "convolutional", "recurrent"])
 def test_gradients_of_other_layers(name):
     """Whether they can be mapped or not: batch-norm statistics, attention and recurrence are left as they are."""

@@ -74,6 +74,17 @@ def test_copies_count_once():
     assert text.endswith("over 6 critical points; index fraction 0 at the lowest, 1 at the highest")
 
 
+def test_few_points():
+    """Of one there is no correlation, of three no interval."""
+    one = index_against_loss(critical_points(surfaces.himmelblau(), 1))
+    assert str(one) == (
+        "no correlation of index and loss, of which one is constant, over 1 critical point; index fraction 1 at the "
+        "lowest, 1 at the highest"
+    )
+    three = index_against_loss(critical_points(surfaces.quartic(), 16))
+    assert str(three).startswith("Spearman correlation of index and loss 0.87 over 3 critical points; ")
+
+
 def test_without_points():
     found = critical_points(surfaces.rosenbrock(), 1, max_steps=1)
     pairs = index_against_loss(found)

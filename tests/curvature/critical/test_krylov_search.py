@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.curvature.critical.landscapes import sloping_fold
@@ -9,7 +11,8 @@ from tests.curvature.spectra import rotated
 
 from thalweg import surfaces
 from thalweg.curvature import SymmetricOperator
-from thalweg.curvature.critical import search
+from thalweg.curvature.critical import certificate, search
+from thalweg.curvature.critical.classification import classify
 from thalweg.curvature.critical.derivatives import Derivatives
 from thalweg.curvature.critical.krylov_search import INNER, krylov_search, krylov_space
 from thalweg.curvature.critical.search import critical_points
@@ -101,6 +104,16 @@ def test_above_the_dense_limits(method):
     assert found.hessians == 0
     assert found.index.tolist() == [3]
     assert float(found.points.norm()) < 1e-8
+
+
+def test_products_of_the_classification_count(monkeypatch):
+    bowl = surfaces.quadratic(eigenvalues=torch.linspace(1, 2, 600).double())
+    found = critical_points(bowl, 2)
+    monkeypatch.setattr(
+        certificate, "classify", lambda *a, **options: replace(classify(*a, **options), products=0)
+    )
+    search_alone = critical_points(bowl, 2).products
+    assert found.products == search_alone + sum(kind.products for kind in found.kinds) > search_alone
 
 
 def test_what_is_counted_and_how_starts_end():

@@ -318,3 +318,13 @@ def test_every_surface_can_be_searched():
         found = critical_points(surfaces.get(name), 4, method=method, max_steps=5)
         consistent(found, 4)
         assert str(found)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_start_that_is_finite(dtype):
+    """Products of the weights overflow, and with them the loss."""
+    objective = diabetes(4, dtype=dtype)
+    starts = torch.full((3, objective.size), torch.finfo(dtype).max / 2, dtype=dtype)
+    found = critical_points(objective, starts)
+    assert (len(found), found.failures) == (0, {"not finite": 3})
+    assert str(found) == "0 critical points from 3 starts (0 converged; 3 where the loss is not finite)"

@@ -270,7 +270,7 @@ def test_bad_arguments():
 def test_half_precision_is_refused(dtype):
     problem = Objective(mlp().to(dtype), F.cross_entropy, (X.to(dtype), Y))
     for kind in ("exact", "sampled", "empirical"):
-        with pytest.raises(NotDifferentiable, match=rf"an? {kind} Fisher product needs float32 or float64"):
+        with pytest.raises(NotDifferentiable, match=rf"the {kind} Fisher matrix needs float32 or float64"):
             fisher(problem, kind=kind) @ problem.point
 
 

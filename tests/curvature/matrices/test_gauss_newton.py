@@ -88,3 +88,23 @@ def test_surfaces_of_residuals():
 def test_other_surfaces_have_none():
     with pytest.raises(NotDifferentiable, match="has no Gauss-Newton matrix"):
         ggn(surfaces.monkey_saddle()).dense()
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.binary_cross_entropy_with_logits])
+def test_nothing_cancels_where_predictions_are_all_but_certain(loss):
+    """At interpolation p is one to rounding, and p − p² nothing but rounding: here 1 − p is 2e-8 at a unit of 6e-8."""
+    logits = torch.tensor([[18.0, 0.0, -2.0], [-1.0, 17.5, 3.0]])
+    model = nn.Linear(2, 3, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(logits.T)
+    classes = torch.tensor([0, 1])
+    target = classes if loss is F.cross_entropy else F.one_hot(classes, 3).float()
+    found = ggn(Objective(model, loss, (torch.eye(2), target))).dense().view(3, 2, 3, 2)
+    for row, z in enumerate(logits.double()):
+        if loss is F.cross_entropy:
+            # Σ pⱼpₖ(eⱼ − eₖ)(eⱼ − eₖ)ᵀ over pairs of classes: a sum of what has one sign in every entry.
+            pairs = torch.outer(z.softmax(0), z.softmax(0)).fill_diagonal_(0)
+            exact = (torch.diag(pairs.sum(1)) - pairs) / 2
+        else:
+            exact = torch.diag(z.sigmoid() * (-z).sigmoid()) / 6
+        torch.testing.assert_close(found[:, row, :, row].double(), exact, rtol=1e-5, atol=0)

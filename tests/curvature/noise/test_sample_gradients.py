@@ -10,7 +10,7 @@ from torch import nn
 from curvature.models import MODELS, trained
 from thalweg import surfaces
 from thalweg.curvature.noise.sample_gradients import sample_gradients
-from thalweg.errors import InvalidArgument, OutOfMemory
+from thalweg.errors import InvalidArgument, NotDifferentiable, OutOfMemory
 from thalweg.objective import Objective
 
 
@@ -103,6 +103,16 @@ def test_a_loss_that_compares_samples_is_refused():
     model, (x, y) = trained("mlp", steps=1)
     objective = Objective(model, lambda output, target: (output - output.mean(0)).square().sum(), (x, y))
     with pytest.raises(InvalidArgument, match="the mean over its samples"):
+        gathered(objective)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_named(value):
+    model, (x, y) = trained("mlp", steps=1)
+    objective = Objective(model, lambda output, target: F.cross_entropy(output, target) * value, (x, y))
+    with pytest.raises(
+        NotDifferentiable, match=f"obj: the loss of a batch is {value}, so that it has no gradients"
+    ):
         gathered(objective)
 
 

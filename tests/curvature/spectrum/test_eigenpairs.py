@@ -225,8 +225,9 @@ def test_a_start_in_an_invariant_subspace_finds_the_rest_too():
 def test_bad_arguments():
     operator = SymmetricOperator.of(rotated(BULK))
     bad = [
-        ({"k": 0}, "k must be between 1 and the dimension 300, got 0"),
-        ({"k": 301}, "k must be between 1 and the dimension 300, got 301"),
+        ({"k": 0}, "k must be an integer of at least 1, got 0"),
+        ({"k": 2.5}, "k must be an integer of at least 1, got 2.5"),
+        ({"k": 301}, "k must be at most the dimension 300, got 301"),
         ({"which": "top"}, "which must be 'largest' or 'smallest' or 'both'"),
         ({"tol": 0.0}, "tol must be finite and above 0, got 0.0"),
         ({"tol": float("nan")}, "tol must be finite and above 0, got nan"),

@@ -29,6 +29,8 @@ def certified(
     """
     if points.shape[1] > DENSE_UP_TO:
         kinds = [classify(derivatives.objective, point, gradient_tol=tol) for point in points]
+        derivatives.gradients += len(points)
+        derivatives.products += sum(kind.products for kind in kinds)
         return points, derivatives.gradient(points) if len(points) else points, errors, kinds
     parts = [_dense(derivatives, some, tol) for some in points.split(max(1, _BLOCK // points.shape[1] ** 2))]
     moved, slopes, left, kinds = zip(*parts, strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import torch
@@ -32,6 +32,7 @@ class Classification:
     near_zero: eigenvalues (of those computed) within error of zero: the index may be larger by up to as many.
     gradient_norm, gradient_tolerance: ‖g‖ and the size up to which it counts as zero.
     smallest, largest: the extreme eigenvalues; error: what an eigenvalue must exceed to count as non-zero.
+    products: Hessian products spent on it.
     """
 
     kind: Kind
@@ -43,6 +44,7 @@ class Classification:
     smallest: float
     largest: float
     error: float
+    products: int = 0
 
     def __str__(self) -> str:
         bound = "at least " if self.index_at_least else ""
@@ -105,20 +107,21 @@ def classify(
             values = torch.linalg.eigvalsh(operator.dense().double()).flip(0)
             errors = torch.zeros_like(values)
         else:
-            found = pairs or eigenpairs(operator, k, "both", tol, seed=seed)
-            values, errors = found.values.double(), found.residuals.double()
+            ends = pairs or eigenpairs(operator, k, "both", tol, seed=seed)
+            values, errors = ends.values.double(), ends.residuals.double()
             if pairs is None:
                 values, errors = _down_to_zero(operator, values, errors, tol, max_k, seed)
-        differences = operator.difference_error
-    return by_eigenvalues(
+        relative, products = operator.product_error, operator.products
+    found = by_eigenvalues(
         values,
         errors,
         slope,
         theta,
         gradient_tol,
         lower=values.numel() - (count + 1) // 2,
-        differences=differences,
+        relative=relative,
     )
+    return replace(found, products=products)
 
 
 def by_eigenvalues(
@@ -129,16 +132,16 @@ def by_eigenvalues(
     gradient_tol: float,
     *,
     lower: int = 0,
-    differences: float = 0.0,
+    relative: float = 0.0,
 ) -> Classification:
     """Classify θ (n,) by the gradient there and eigenvalues (k,) of the Hessian, descending, extreme ones among them.
 
-    `errors` (k,) are beside the rounding of products, whose relative error is `differences` where they are finite
-    differences. With k < n the last `lower` are from the lower end; with k = n these are all.
+    `errors` (k,) are beside the rounding of products and their `relative` error. With k < n the last `lower` are from
+    the lower end; with k = n these are all.
     """
     size = len(theta)
     extreme = float(values.abs().max())
-    errors = errors + (10 * torch.finfo(theta.dtype).eps * size**0.5 + differences) * extreme
+    errors = errors + (10 * torch.finfo(theta.dtype).eps * size**0.5 + relative) * extreme
     index = int((values < -errors).sum())
     positive = int((values > errors).sum())
     near_zero = values.numel() - index - positive

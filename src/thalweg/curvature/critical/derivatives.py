@@ -38,18 +38,22 @@ class Derivatives:
     def gradient(self, points: Tensor) -> Tensor:
         """∇f at each row of `points` (b, n), shape (b, n); what is not finite stays so."""
         self.gradients += len(points)
+        if not len(points):
+            return points
         if isinstance(self.objective, Surface):
             return self.objective.gradient(points)
-        if len(points) and self._can_be_mapped(points[0]):
+        if self._can_be_mapped(points[0]):
             return self._over_points(_slope, points, 1)
         return torch.stack([self.objective.gradient(point) for point in points])
 
     def hessian(self, points: Tensor) -> Tensor:
         """∇²f at each row of `points` (b, n), symmetric, shape (b, n, n); what is not finite stays so."""
         self.hessians += len(points)
+        if not len(points):
+            return points.new_empty(0, points.shape[1], points.shape[1])
         if isinstance(self.objective, Surface):
             matrices = self.objective.hessian(points)
-        elif len(points) and self._can_be_mapped(points[0]):
+        elif self._can_be_mapped(points[0]):
             matrices = self._over_points(_matrix, points, self.objective.size)
         else:
             return torch.stack([self._dense(point) for point in points])

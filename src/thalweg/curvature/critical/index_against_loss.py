@@ -39,11 +39,12 @@ class IndexAgainstLoss:
             return "no critical points"
         ends = f"index fraction {number(float(self.index_fractions[0]), 2)} at the lowest"
         ends += f", {number(float(self.index_fractions[-1]), 2)} at the highest"
-        interval = f"({number(self.low, 2)} to {number(self.high, 2)})"
-        return (
-            f"Spearman correlation of index and loss {number(self.correlation, 2)} {interval} "
-            f"over {count} critical points; {ends}"
-        )
+        over = f"over {count} critical point{'' if count == 1 else 's'}; {ends}"
+        if math.isnan(self.correlation):
+            return f"no correlation of index and loss, of which one is constant, {over}"
+        known = not math.isnan(self.low)
+        interval = f" ({number(self.low, 2)} to {number(self.high, 2)})" if known else ""
+        return f"Spearman correlation of index and loss {number(self.correlation, 2)}{interval} {over}"
 
 
 def index_against_loss(found: CriticalPoints, *, level: float = 0.95) -> IndexAgainstLoss:

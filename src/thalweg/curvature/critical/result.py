@@ -89,12 +89,14 @@ class CriticalPoints:
         lost = ", ".join(
             f"{self.failures[why]} {text}" for why, text in _FAILURES.items() if self.failures.get(why)
         )
-        text = f"{count} critical point{'' if count == 1 else 's'} from {self.starts} starts"
+        text = f"{count} critical point{'' if count == 1 else 's'} from {self.starts} start"
+        text += "" if self.starts == 1 else "s"
         if lost:
             text += f" ({self.converged} converged; {lost})"
         if count:
             low, high = float(self.losses[0]), float(self.losses[-1])
-            text += f": {_kinds(self.kinds)}; losses {number(low)} to {number(high)}"
+            losses = f"losses {number(low)} to {number(high)}" if count > 1 else f"loss {number(low)}"
+            text += f": {_kinds(self.kinds)}; {losses}"
         if self.known:
             found = self.known - len(self.missing)
             text += f"; {found} of {self.known} known ones" + (", all there are" if self.complete else "")

@@ -49,7 +49,7 @@ def frobenius_norm(
 
     Raises
     ------
-    InvalidArgument: a negative tolerance, or a count that is too small.
+    InvalidArgument: a negative tolerance, a count that is too small, or a sketch that shows A to be not symmetric.
 
     Source: Epperly, Tropp & Webber (2024), XTrace, section 2.
     """

@@ -79,8 +79,8 @@ def log_determinant(
 
     Raises
     ------
-    InvalidArgument: A + shift·I is not positive definite, or cannot be told from one that is not; a negative tolerance;
-        a count that is too small.
+    InvalidArgument: A + shift·I is not positive definite, or cannot be told from one that is not; A is not symmetric,
+        as its products show; a negative tolerance; a count that is too small.
 
     Sources: Bai & Golub (1996), Bounds for the trace of the inverse and the determinant of symmetric positive definite
     matrices; Ubaru, Chen & Saad (2017).
@@ -207,7 +207,7 @@ def _require_positive(smallest: float, error: float, shift: float) -> None:
     if smallest + shift < -error or not error:
         raise InvalidArgument(
             f"A + shift·I is not positive definite: A has an eigenvalue of {smallest:.6g} or below; "
-            f"shift must be above {-smallest:.6g}, got {shift:.6g}"
+            f"shift must be above {0 - smallest:.6g}, got {shift:.6g}"
         )
     raise InvalidArgument(
         f"A + shift·I cannot be told from a singular matrix: its smallest eigenvalue is {smallest + shift:.2g} "

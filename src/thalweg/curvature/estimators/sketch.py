@@ -104,7 +104,10 @@ class Sketch:
             start = stop
         self.inside = inside
         images = self.operator @ fresh
-        self.projected = _bordered(self.projected, self.within(images))
+        columns = self.within(images)
+        corner = columns[old:]
+        self.projected = _bordered(self.projected, columns)
+        self.operator.require_symmetry(float((corner - corner.T).norm()), float(self.projected.norm()))
         if self._wants_images:
             self._images.append(images)
             self.gram = _bordered(self.gram, _products(self._images, images))

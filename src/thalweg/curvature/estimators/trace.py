@@ -60,7 +60,8 @@ def trace(
 
     Raises
     ------
-    InvalidArgument: an unknown method, a negative tolerance, or a count that is too small.
+    InvalidArgument: an unknown method, a negative tolerance, a count that is too small, or a sketch that shows A to be
+        not symmetric.
 
     Sources: Hutchinson (1989); Meyer et al. (2021), Hutch++, algorithm 1; Epperly, Tropp & Webber (2024), XTrace,
     section 2; plain probes after the sketch as in Persson, Cortinovis & Kressner (2022).

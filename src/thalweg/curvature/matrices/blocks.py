@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
-from typing import Literal, TypeAlias
-
 from torch import Tensor
 
+from thalweg.curvature.matrices.grouping import By, grouped
 from thalweg.curvature.matrices.hessian import hessian
 from thalweg.curvature.operator import SymmetricOperator
 from thalweg.errors import InvalidArgument
-from thalweg.objective import AbstractObjective, Block
-
-By: TypeAlias = Literal["layer", "parameter"] | str | Sequence[str]
-"""How parameters are put together: by module, each on its own, or by name patterns such as "layers.3" or "*.bias"."""
+from thalweg.objective import AbstractObjective
 
 
 def blocks(
@@ -42,44 +36,5 @@ def blocks(
         raise InvalidArgument(
             f"{operator.name} does not know which parameters it is of: use restricted(slice or indices)"
         )
-    groups = _groups(operator.blocks, by)
+    groups = grouped(operator.blocks, by)
     return {name: operator.restricted(group, f"{operator.name} in {name}") for name, group in groups.items()}
-
-
-def _groups(every: Sequence[Block], by: By) -> dict[str, list[Block]]:
-    found: dict[str, list[Block]] = {}
-    if by == "parameter":
-        return {block.name: [block] for block in every}
-    if by == "layer":
-        for block in every:
-            found.setdefault(block.name.rpartition(".")[0] or "own parameters", []).append(block)
-        return found
-    patterns = [by] if isinstance(by, str) else list(by)
-    chosen = {
-        block.name: next((pattern for pattern in patterns if _matches(pattern, block.name)), None)
-        for block in every
-    }
-    for pattern in patterns:
-        group = [block for block in every if chosen[block.name] == pattern]
-        if not group:
-            _refuse(pattern, every, chosen)
-        found[pattern] = group
-    if not found:
-        raise InvalidArgument('by must be "layer", "parameter" or name patterns, got none')
-    return found
-
-
-def _matches(pattern: str, name: str) -> bool:
-    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
-
-
-def _refuse(pattern: str, every: Sequence[Block], chosen: dict[str, str | None]) -> None:
-    earlier = {chosen[block.name] for block in every if _matches(pattern, block.name)}
-    if earlier:
-        taken = ", ".join(repr(other) for other in sorted(filter(None, earlier)))
-        raise InvalidArgument(
-            f"by: all that {pattern!r} matches is taken by {taken}: write {pattern!r} before"
-        )
-    names = [block.name for block in every]
-    some = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
-    raise InvalidArgument(f'by: no parameter matches {pattern!r}, "layer" or "parameter"; there are {some}')

@@ -48,6 +48,7 @@ def gradient_noise_scale(
     ------
     InvalidArgument: a surface, which has no samples; batchnorm="batch"; a loss that is no mean over samples; an unknown
         method, sizes that do not divide, or too few gradients for an error to be stated.
+    NotDifferentiable: a loss that is not finite at θ.
 
     Source: McCandlish et al. (2018), An empirical model of large-batch training, section 2.2 and appendix A.1.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from thalweg.errors import InvalidArgument
+from thalweg.errors import InvalidArgument, NotDifferentiable
 from thalweg.objective import AbstractObjective, Objective
 from thalweg.objective.batches import Batch, batch_size, split
 from thalweg.objective.batchnorm import recalibrated
@@ -118,6 +119,8 @@ class SampleGradients:
         self._compared = True
         with torch.no_grad():
             whole = float(self._loss(piece)(self.theta))
+        if not math.isfinite(whole):
+            raise NotDifferentiable(f"obj: the loss of a batch is {whole:.6g}, so that it has no gradients")
         if not abs(whole - parts) <= 1e-3 * max(abs(whole), abs(parts)) + 1e-6:
             raise InvalidArgument(
                 f"obj: the loss of a batch is {whole:.6g}, the mean over its samples {parts:.6g}: it compares samples, "

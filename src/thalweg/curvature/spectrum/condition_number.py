@@ -97,7 +97,7 @@ def condition_number(
     checks.positive("rtol", rtol)
     checks.whole("max_products", max_products, 100)
     size, begun = operator.shape[0], operator.products
-    rounding = 10 * torch.finfo(operator.dtype).eps * size**0.5 + operator.difference_error
+    rounding = 10 * torch.finfo(operator.dtype).eps * size**0.5 + operator.product_error
     if threshold is not None:
         checks.below_one("threshold", threshold)
     least = min(rounding, 0.5) if threshold is None else threshold

@@ -43,6 +43,7 @@ class Eigenpairs:
     missed: with 99 % confidence no eigenvalue that is better than the last one wanted (of its end) by more than this
         was passed over, copies included; infinite when that was not established.
     gaps: (k,), distance from each value to the nearest other one that showed, less what that may be off.
+    accuracy: relative error of the products as far as it showed: of finite differences, or as asymmetry.
     """
 
     values: Tensor
@@ -53,17 +54,21 @@ class Eigenpairs:
     which: Which
     missed: float = math.inf
     gaps: Tensor | None = None
+    accuracy: float = 0.0
 
     @property
     def errors(self) -> Tensor:
-        """The error (k,) of each value: residual²/gap where that is less than the residual (Kato & Temple).
+        """The error (k,) of each value: residual²/gap or the residual, whichever is less, and no less than of products.
 
-        The residual holds without conditions. The square over the gap, mostly orders of magnitude less, holds if no
-        eigenvalue that did not show lies nearer than those that did.
+        The residual holds without conditions. The square over the gap (Kato & Temple), mostly orders of magnitude less,
+        holds if no eigenvalue that did not show lies nearer than those that did.
         """
         if self.gaps is None:
             return self.residuals
-        return torch.minimum(self.residuals, self.residuals.square() / self.gaps)
+        size = self.values.abs().max()
+        rounding = torch.finfo(self.values.dtype).eps * size
+        least = torch.minimum(self.residuals, self.residuals.square() / self.gaps + rounding)
+        return least.clamp_min(self.accuracy * float(size))
 
     def __str__(self) -> str:
         count, errors = len(self.values), self.errors.tolist()
@@ -177,6 +182,7 @@ def _verified(search: Search, found: Extraction) -> Eigenpairs:
         search.which,
         search.missed,
         gaps.to(vectors),
+        operator.product_error,
     )
 
 
@@ -208,7 +214,8 @@ def _dense(operator: SymmetricOperator, k: int, which: Which) -> Eigenpairs:
     residuals = (matrix @ vectors - vectors * values).norm(dim=0)
     converged = torch.ones_like(residuals, dtype=torch.bool)
     products = operator.products - begun
-    return Eigenpairs(values, vectors, residuals, converged, products, which, 0.0, _gaps(found).to(matrix))
+    gaps, accuracy = _gaps(found).to(matrix), operator.product_error
+    return Eigenpairs(values, vectors, residuals, converged, products, which, 0.0, gaps, accuracy)
 
 
 def _gaps(found: Extraction) -> Tensor:
@@ -221,8 +228,8 @@ def _gaps(found: Extraction) -> Tensor:
 
 
 def _check(k: int, which: str, tol: float, size: int, start: Tensor | None) -> None:
-    if not 1 <= k <= size:
-        raise InvalidArgument(f"k must be between 1 and the dimension {size}, got {k}")
+    if checks.whole("k", k) > size:
+        raise InvalidArgument(f"k must be at most the dimension {size}, got {k}")
     checks.one_of("which", which, tuple(_NAMES))
     checks.positive("tol", tol)
     if start is None:

@@ -33,7 +33,7 @@ def lanczos(operator: SymmetricOperator, start: Tensor, steps: int, *, reorthogo
 
     With re-orthogonalization `steps` vectors are held and three more; without it those three, besides the start,
     and converged Ritz values repeat as ghosts while their weights still add up to the right measure
-    (Golub & Meurant 2010, ch. 4).
+    (Golub & Meurant 2010, ch. 4). Raises InvalidArgument when held vectors show that A is not symmetric.
     """
     diagonal: list[float] = []
     off_diagonal: list[float] = []
@@ -51,7 +51,7 @@ def _recurrence(
     current = start / start.norm()
     previous = torch.zeros_like(current)
     basis = Basis(operator, steps if reorthogonalize else 0)
-    beta, scale = 0.0, 0.0
+    beta, scale, left = 0.0, 0.0, 0.0
     for step in range(steps):
         if reorthogonalize:
             basis.set(step, current)
@@ -61,9 +61,11 @@ def _recurrence(
         alpha = float(residual @ current)
         residual.sub_(current, alpha=alpha)
         if reorthogonalize:
-            basis.orthogonalize(residual, step + 1)
+            left = float(basis.orthogonalize(residual, step + 1).norm())
         beta = float(residual.norm())
         scale = max(scale, abs(alpha) + beta)
+        # Of a symmetric matrix the recurrence leaves nothing along earlier vectors.
+        operator.require_symmetry(left, scale)
         yield alpha, beta
         if beta <= 10 * torch.finfo(current.dtype).eps * scale:
             return

@@ -57,6 +57,7 @@ class Checkpoint:
             "scale": state.scale,
             "spent": search.spent,
             "cleared": search.cleared,
+            "accuracy": state.operator.product_error,
         }
         with replacing(self.path) as temporary:
             save_file(tensors, temporary, {"eigenpairs": json.dumps(facts)})
@@ -90,7 +91,7 @@ class Checkpoint:
                 f"checkpoint {self.path} is no readable state of eigenpairs ({error}): delete it"
             ) from error
         search.make_room()
-        self._require_the_same_matrix(search)
+        self._require_the_same_matrix(search, facts["accuracy"])
         return True
 
     def remove(self) -> None:
@@ -121,12 +122,12 @@ class Checkpoint:
                     f"here it is {value!r}; give another file or delete it"
                 )
 
-    def _require_the_same_matrix(self, search: Search) -> None:
+    def _require_the_same_matrix(self, search: Search, accuracy: float) -> None:
         state = search.state
         weights = torch.randn(state.size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         search.spent += 1
         difference = state.discrepancy(weights / weights.norm())
-        room = max(torch.finfo(state.operator.dtype).eps ** 0.5, 10 * state.operator.difference_error)
+        room = max(torch.finfo(state.operator.dtype).eps ** 0.5, 10 * accuracy)
         if not difference <= room * state.scale:
             raise InvalidArgument(
                 f"checkpoint {self.path} belongs to another matrix: a product with the {state.operator.name} differs "

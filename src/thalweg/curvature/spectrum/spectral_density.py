@@ -126,7 +126,7 @@ def spectral_density(
     Raises
     ------
     InvalidArgument: probes below 2 (there would be no band), steps below 1, a grid of fewer than 2 points, width
-        not positive and finite, rtol negative.
+        not positive and finite, rtol negative; a matrix that its products show to be not symmetric.
 
     Sources: Golub & Meurant (2010); Ghorbani et al. (2019), algorithm 1.
     """
