@@ -19,7 +19,9 @@ def two(thalweg: Command) -> Command:
 
 
 def test_two_runs(two: Command) -> None:
-    found = two("connect", *SMALL[:1], "a", "b", *SMALL[1:], "--align", "weights", "--steps", 100, "--json").json
+    found = two(
+        "connect", *SMALL[:1], "a", "b", *SMALL[1:], "--align", "weights", "--steps", 100, "--json"
+    ).json
     line, matched, curve = found["paths"]
     assert line["path"] == "straight line"
     assert "matched" in matched["path"]
@@ -31,7 +33,19 @@ def test_two_runs(two: Command) -> None:
     assert matched["barrier"] <= line["barrier"]
     assert Path(found["picture"]).is_file()
     told = two(
-        "connect", SMALL[0], "a", "b", *SMALL[1:], "--curve", "polygon", "--steps", 20, "--optimizer", "sgd", "--lr", 0.1
+        "connect",
+        SMALL[0],
+        "a",
+        "b",
+        *SMALL[1:],
+        "--curve",
+        "polygon",
+        "--steps",
+        20,
+        "--optimizer",
+        "sgd",
+        "--lr",
+        0.1,
     )
     assert told.status == 0
     assert "polygon" in told.out
