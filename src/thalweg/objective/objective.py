@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
@@ -14,11 +13,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from thalweg.errors import InvalidArgument, OutOfMemory, ThalwegError
+from thalweg.errors import InvalidArgument, OutOfMemory
 from thalweg.objective.abstract import AbstractObjective, Block
 from thalweg.objective.batch_loss import BatchLoss, LossFunction, ModelBatchLoss, ModelOutputs, loss_count
-from thalweg.objective.batches import Batch, Batches, batch_size, make_batches, split, tensors
+from thalweg.objective.batches import Batch, Batches, batch_size, make_batches
 from thalweg.objective.evaluator import Evaluator
+from thalweg.objective.fit import check_additive, check_fit
 from thalweg.objective.here import ModelHere
 from thalweg.objective.identity import content, identity
 from thalweg.objective.linearization import graph_bytes
@@ -305,10 +305,10 @@ class Objective(AbstractObjective):
         def evaluate_twice() -> None:
             with self.evaluating(derivatives=False):
                 _, batch = next(iter(self.batches))
-                _check_fit(self.module, batch)
+                check_fit(self.module, batch)
                 check_deterministic(self.model, lambda: self.module(batch), self._dtype)
                 if self.batches.microbatch is not None and self.batchnorm == "eval":
-                    _check_additive(self.module, batch, self.batches.count)
+                    check_additive(self.module, batch, self.batches.count)
 
         if self._checked_deterministic:
             return
@@ -339,39 +339,6 @@ class Objective(AbstractObjective):
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         self.notes.append(f"memory ran out: evaluated in microbatches of {halved.microbatch} from here on")
-
-
-def _check_fit(module: BatchLoss, batch: Batch) -> None:
-    """Raise one line that names the shapes when torch finds that model, data and loss do not fit together."""
-    try:
-        module(batch)
-    except (RuntimeError, IndexError, ValueError) as error:
-        misfit = any(
-            sign in str(error) for sign in ("shape", "size", "dtype", "scalar type", "dimension", "out of")
-        )
-        if isinstance(error, ThalwegError) or is_out_of_memory(error) or not misfit:
-            raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        shapes = ", ".join(
-            f"{tuple(leaf.shape)} {leaf.dtype}".replace("torch.", "") for leaf in tensors(batch)
-        )
-        raise InvalidArgument(
-            f"model, loss and data do not fit: {reason} (a batch holds {shapes})"
-        ) from error
-
-
-def _check_additive(module: BatchLoss, batch: Batch, count: Callable[[Batch], float]) -> None:
-    """Raise when the loss of a batch is not the mean of its halves' by their counts, so that it must not be split."""
-    if batch_size(batch) < 2:
-        return
-    halves = [half for half in split(batch, -(-batch_size(batch) // 2)) if count(half)]
-    whole = float(module(batch))
-    parts = sum(count(half) * float(module(half)) for half in halves) / sum(count(half) for half in halves)
-    if whole == whole and not math.isclose(whole, parts, rel_tol=1e-3, abs_tol=1e-6):
-        raise InvalidArgument(
-            f"microbatch: the loss of a batch is {whole:.6g}, the mean over its halves {parts:.6g}: the loss averages "
-            "over something else than samples; pass count=f with the number of terms in a batch, or whole batches"
-        )
 
 
 def _samples(batch: Batch) -> float:
