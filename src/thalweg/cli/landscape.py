@@ -60,6 +60,9 @@ def landscape(
         ),
     ] = "loss",
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/TARGET-landscape if not given.")] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes that evaluate points side by side, each with one thread.", min=1)
+    ] = 1,
     seed: SeedOption = 0,
     assignments: SetOption = None,
     threads: ThreadsOption = None,
@@ -96,6 +99,7 @@ def landscape(
             rtol=rtol,
             metrics=names,
             seed=seed,
+            workers=workers,
             advance=progress.advance,
         )
     source = whereabouts(subject, checkpoint or trajectory, seed)

@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from scipy.spatial.distance import cdist
-from torch import Tensor
 
-from thalweg.landscape.plane import Plane
 from thalweg.landscape.refinement import Indices
 from thalweg.landscape.surrogate import Array
 from thalweg.store import Run
@@ -21,7 +19,7 @@ _SEEDS = 750
 
 
 class Evaluated:
-    """Evaluates `metrics` by `measure`, `together` points at once, on the grid of `axes`; none twice.
+    """Evaluates `metrics` by `measure`, of coordinates, `together` points at once, on the grid of `axes`; none twice.
 
     coordinates: of every grid point (q, d), in row order; `places`: the same in units of the grid, -1 to 1.
     A run keeps each point. What it holds from other resolutions and spans are `seeds`, places (s, d) with values
@@ -31,9 +29,8 @@ class Evaluated:
 
     def __init__(
         self,
-        measure: Callable[[list[Tensor]], Sequence[Mapping[str, float]]],
+        measure: Callable[[list[list[float]]], Sequence[Mapping[str, float]]],
         together: int,
-        plane: Plane,
         axes: Mapping[str, np.ndarray],
         metrics: Sequence[str],
         run: Run | None,
@@ -41,7 +38,7 @@ class Evaluated:
         progress: Callable[[int, int], None] | None,
     ) -> None:
         self._measure, self._together = measure, together
-        self._plane, self._metrics = plane, list(metrics)
+        self._metrics = list(metrics)
         self._names, self._run, self._grid, self._progress = list(axes), run, grid + SUFFIX, progress
         self.coordinates = _places(list(axes.values()))
         self.places = _places([np.linspace(-1, 1, len(axis)) for axis in axes.values()])
@@ -76,7 +73,7 @@ class Evaluated:
         rows = [self._rows[number] for number in numbers]
         missing = [i for i, row in enumerate(rows) if any(name not in row for name in self._metrics)]
         if missing:
-            measured = self._measure([self._plane.at(places[i].tolist()) for i in missing])
+            measured = self._measure([places[i].tolist() for i in missing])
             for i, values in zip(missing, measured, strict=True):
                 rows[i] |= values
             self.count += len(missing)

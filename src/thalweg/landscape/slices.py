@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from thalweg.checks import whole as whole_number
 from thalweg.errors import InvalidArgument
 from thalweg.landscape.claim import claim
 from thalweg.landscape.evaluated import Evaluated
@@ -19,6 +20,7 @@ from thalweg.landscape.every_point import at_every_point
 from thalweg.landscape.plane import Plane
 from thalweg.landscape.pointwise import pointwise
 from thalweg.landscape.refinement import Refinement
+from thalweg.landscape.workers import Workers
 from thalweg.objective import AbstractObjective
 from thalweg.store import Run
 
@@ -81,6 +83,7 @@ def evaluate(
     *,
     run: Run | None = None,
     grid: str = "slice",
+    workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Slice:
     """Evaluate `metrics` of `obj` on a grid over `plane`, at as many of its points as `rtol` asks for.
@@ -100,6 +103,7 @@ def evaluate(
     grid: the slice's name in the run folder. For None as `rtol` each point is put there, by its indices. Otherwise
     GRID.evaluated gets the evaluated points with their coordinates, in order, which serve slices of any resolution,
     span and tolerance, and GRID the whole map once it is known, with "evaluated" 0 or 1.
+    workers: processes that evaluate points side by side, each with a thread of its own; not for None as `rtol`.
     progress: called with (points done, points in all); the first number may end below the second.
 
     Raises
@@ -112,6 +116,7 @@ def evaluate(
         raise InvalidArgument(f'metrics must be a list such as ["loss"], got {metrics!r}')
     if rtol is not None and not rtol >= 0:
         raise InvalidArgument(f"rtol must be None or not negative, got {rtol}")
+    whole_number("workers", workers)
     axes = {name: values.numpy() for name, values in plane.axes(resolution, span).items()}
     shape = tuple(len(values) for values in axes.values())
     if rtol is None:
@@ -122,14 +127,10 @@ def evaluate(
     cheap = obj.batched and list(metrics) == ["loss"]
     whole = cheap or math.prod(shape) <= FEW[plane.dim] or bool(_STEPPED & set(metrics))
     # About how many points there will be decides whether to compile.
-    with pointwise(obj, plane, metrics, math.prod(shape) // (1 if whole else 7)) as evaluator:
-
-        def measure(points: list[Tensor]) -> list[dict[str, float]]:
-            if cheap:
-                return [{"loss": loss} for loss in obj.losses(torch.stack(points)).tolist()]
-            return [evaluator(point) for point in points]
-
-        points = Evaluated(measure, 64 if cheap else 1, plane, axes, metrics, run, grid, progress)
+    expected = math.prod(shape) // (1 if whole else 7)
+    with _measuring(obj, plane, metrics, expected, cheap, workers) as measure:
+        together = 64 if cheap else 4 * workers if workers > 1 else 1
+        points = Evaluated(measure, together, axes, metrics, run, grid, progress)
         refinement = Refinement(points.places, shape, points.ask, points.first, points.seeds, points.seeded)
         refined = refinement.run(0.0 if whole else rtol)
     arrays = {name: refined.values[:, m].reshape(shape) for m, name in enumerate(metrics)}
@@ -138,6 +139,23 @@ def evaluate(
         _keep(run, grid, arrays | {"evaluated": evaluated}, shape)
     note = "the surface is rough at this resolution: every point was evaluated" if refined.rough else ""
     return Slice(plane, axes, arrays, points.count, refined.error, evaluated, note)
+
+
+@contextmanager
+def _measuring(
+    obj: AbstractObjective, plane: Plane, metrics: Sequence[str], points: int, cheap: bool, workers: int
+) -> Generator[Callable[[list[list[float]]], Sequence[Mapping[str, float]]]]:
+    """From coordinates of points to their metrics: all at once, by several processes, or one after the other."""
+    if cheap:
+        yield lambda places: [
+            {"loss": loss} for loss in obj.losses(torch.stack([plane.at(place) for place in places])).tolist()
+        ]
+    elif workers > 1:
+        with Workers(workers, plane, lambda: pointwise(obj, plane, metrics, points // workers)) as measure:
+            yield measure
+    else:
+        with pointwise(obj, plane, metrics, points) as evaluator:
+            yield lambda places: [evaluator(plane.at(place)) for place in places]
 
 
 def _keep(run: Run, grid: str, arrays: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> None:

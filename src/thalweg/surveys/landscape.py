@@ -103,6 +103,7 @@ def slice_landscape(
     rtol: float | None = 0.01,
     metrics: Sequence[str] = ("loss",),
     seed: int = 0,
+    workers: int = 1,
     advance: Callable[[int, int], None] | None = None,
 ) -> LandscapeResult:
     """Evaluate the slice into the run folder `out`; the same call continues, also with other resolution or rtol.
@@ -113,7 +114,16 @@ def slice_landscape(
     settings = {"target": subject.target.name, "objective": objective.fingerprint(), "kind": plane.kind}
     with Run.open(out, kind="landscape", settings=settings) as run:
         found = evaluate(
-            objective, plane, resolution, span, rtol, metrics, run=run, grid=GRID, progress=advance
+            objective,
+            plane,
+            resolution,
+            span,
+            rtol,
+            metrics,
+            run=run,
+            grid=GRID,
+            workers=workers,
+            progress=advance,
         )
         hidden = honesty(objective, plane, seed=seed)
         run.put_result("honesty", {"sentences": list(hidden.sentences)} | _numbers(hidden))
