@@ -58,7 +58,7 @@ def test_help_of_all(thalweg: Command, arguments: tuple[str, ...]) -> None:
         (("survey", "booth", "--seed", "-1"), "--seed"),
         (("survey", "booth", "--out"), "--out"),
         (("train", "wine", "--seed", "1.5"), "--seed"),
-        (("export", "run", "--format", "vtk"), "netcdf"),
+        (("export", "run", "--format", "xlsx"), "netcdf"),
         (("report",), "RUN"),
         (("--nope",), "--nope"),
     ],

@@ -172,8 +172,8 @@ def test_rate_above_the_stable_one() -> None:
 
 
 def test_share_of_negative_eigenvalues_only_where_there_are_many() -> None:
-    share = {"fraction_negative": {"value": 0.25, "stderr": 0.02}}
-    assert "25.0% ± 2.0% of all eigenvalues" in findings(density=share)
+    share = {"fraction_negative": {"value": 0.25, "stderr": 0.02, "threshold": 0.003}}
+    assert "25.0% ± 2.0% of all eigenvalues are below −0.003" in findings(density=share)
     assert "of all eigenvalues" not in findings(density=share | {"size": 2})
 
 

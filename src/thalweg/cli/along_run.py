@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from thalweg.cli.output import print_json, print_table
 from thalweg.cli.picture import save
-from thalweg.numbers import number
+from thalweg.numbers import number, with_error
 
 if TYPE_CHECKING:
     from thalweg.surveys import Track
@@ -28,7 +29,7 @@ def tell(found: Track, title: str, limits: Mapping[str, dict[str, float]], json:
     print_table(
         ("", *quantities),
         [
-            [name, *(number(values[i], 3) for values, _ in quantities.values())]
+            [name, *(_known(values[i], errors[i]) for values, errors in quantities.values())]
             for i, name in enumerate(found.names)
         ],
     )
@@ -37,6 +38,13 @@ def tell(found: Track, title: str, limits: Mapping[str, dict[str, float]], json:
             if "error" in one:
                 print(f"{name}, {measure}: {one['error']}")
     print(f"\nRun: {found.path}\nPicture: {picture}")
+
+
+def _known(value: float, error: float) -> str:
+    """A value with its error; a lower bound where the error has no end."""
+    if math.isinf(error):
+        return f"≥ {number(value, 3)}"
+    return number(value, 3) if not error or math.isnan(value) else with_error(value, error)
 
 
 def _draw(found: Track, title: str, limits: Mapping[str, dict[str, float]]) -> Path:

@@ -21,7 +21,7 @@ from thalweg.cli.arguments import (
     use_threads,
 )
 from thalweg.cli.output import print_json
-from thalweg.cli.picture import checked_picture, save
+from thalweg.cli.picture import FORMATS, checked_picture, save
 from thalweg.cli.plan import print_plan
 from thalweg.cli.progress import TerminalProgress
 from thalweg.cli.start_up import optimizers_without_compiler
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from thalweg.surveys.curvature import Measured
 
+_NEAR = 0.5
 ALONG_A_RUN = ("eigenpairs", "trace")
 """What is measured at each checkpoint unless it is named."""
 
@@ -81,6 +82,10 @@ def curvature(
     """
     use_threads(threads)
     file = None if out is None or trajectory is not None else checked_picture(out, "")
+    if out is not None and trajectory is not None and out.suffix in FORMATS:
+        raise InvalidArgument(
+            f"--out is the run folder along a --trajectory, the picture is drawn there, got {out}"
+        )
     from thalweg import surveys
     from thalweg.surveys import curvature as measuring
 
@@ -115,9 +120,9 @@ def curvature(
                     failed[name] = error
     if not measured:
         raise next(iter(failed.values()))
-    if file is not None:
-        save(_figure(measured, objective.size), file)
     source = whereabouts(subject, checkpoint, seed)
+    if file is not None:
+        save(_figure(measured, objective.size, f"{target} at {source}"), file)
     if json:
         picture = {} if file is None else {"picture": str(file)}
         numbers = {name: one.numbers for name, one in measured.items()}
@@ -135,7 +140,7 @@ def curvature(
         print(f"\nPicture: {file}")
 
 
-def _figure(measured: Mapping[str, Measured], size: int) -> Figure:
+def _figure(measured: Mapping[str, Measured], size: int, title: str) -> Figure:
     """Eigenvalues and density beside each other, or the one that was measured."""
     from matplotlib.figure import Figure
 
@@ -146,6 +151,7 @@ def _figure(measured: Mapping[str, Measured], size: int) -> Figure:
         raise InvalidArgument("--out draws eigenpairs and density: name one of them with --measure")
     with plots.paper():
         figure = Figure(figsize=(5.0 * len(drawn), 4.2), layout="constrained")
+        figure.suptitle(title)
         values: list[float] | None = None
         for i, name in enumerate(drawn):
             ax, found = figure.add_subplot(1, len(drawn), i + 1), measured[name].numbers
@@ -153,7 +159,9 @@ def _figure(measured: Mapping[str, Measured], size: int) -> Figure:
                 values = found["values"]
                 plots.eigenvalues(found["values"], found["residuals"], found["converged"], ax, size=size)
             else:
-                references = {one["told"]: one["density"] for one in found["references"]}
+                # A law that is nothing like the spectrum would only be a riddle.
+                near = [one for one in found["references"] if one["distance"] < _NEAR]
+                references = {one["told"]: one["density"] for one in near}
                 plots.spectral_density(
                     found["grid"],
                     found["density"],

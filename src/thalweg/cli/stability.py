@@ -72,6 +72,8 @@ def stability(
         thalweg stability my_model.py:make --optimizer adamw --lr 3e-4
     """
     use_threads(threads)
+    if out is not None and trajectory is None:
+        raise InvalidArgument(f"--out is the run folder along a --trajectory, got {out} without one")
     from thalweg import surveys
 
     given = {

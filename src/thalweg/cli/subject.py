@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thalweg.cli.arguments import parameters
+from thalweg.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from thalweg.surveys import Subject
@@ -18,9 +19,14 @@ def subject_named(
     checkpoint: Path | None = None,
     trajectory: Path | None = None,
 ) -> Subject:
-    """What TARGET stands for, with its parameters from NAME=VALUE assignments; raises as `make_subject` does."""
+    """What TARGET stands for, with its parameters from NAME=VALUE assignments; raises as `make_subject` does.
+
+    Raises InvalidArgument where both a checkpoint and a trajectory are given.
+    """
     from thalweg import surveys
 
+    if checkpoint is not None and trajectory is not None:
+        raise InvalidArgument("give --checkpoint, one point, or --trajectory, a run, not both")
     resolved = surveys.resolve(target, **parameters(assignments))
     return surveys.make_subject(resolved, seed=seed, checkpoint=checkpoint, trajectory=trajectory)
 

@@ -18,7 +18,7 @@ from thalweg.curvature.spectrum.eigenpairs import eigenpairs
 from thalweg.curvature.stability.edges import stable_rate
 from thalweg.errors import InvalidArgument, NotDifferentiable
 from thalweg.numbers import number, with_error
-from thalweg.objective import AbstractObjective, Block, Objective
+from thalweg.objective import AbstractObjective, Block, Objective, require_objective
 
 Matrix: TypeAlias = Literal["hessian", "ggn"]
 Rule: TypeAlias = Literal["sgd", "momentum", "nesterov"]
@@ -109,6 +109,7 @@ def layer_rates(
     Sources: Schaul et al. (2013), No more pesky learning rates, for a rate per block from its curvature; Cohen et al.
     (2022), section 2, for the edge of a preconditioned Hessian.
     """
+    require_objective(obj)
     one_of("optimizer", optimizer, get_args(Rule))
     one_of("matrix", matrix, get_args(Matrix))
     share("fraction", fraction)

@@ -366,3 +366,12 @@ def _called(where: Where, count: int, size: int) -> str:
         if names:
             return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     return f"{count} of {size} rows"
+
+
+def require_operator(operator: object) -> None:
+    """Raise InvalidArgument, with the way to make one, for anything but an operator."""
+    if not isinstance(operator, SymmetricOperator):
+        raise InvalidArgument(
+            "operator must be a matrix known by its products, such as tw.curvature.hessian(obj) or ggn(obj), got "
+            f"{type(operator).__name__}"
+        )

@@ -11,7 +11,7 @@ from torch import Tensor
 from thalweg import checks
 from thalweg.errors import InvalidArgument
 from thalweg.numbers import number
-from thalweg.objective import AbstractObjective
+from thalweg.objective import AbstractObjective, require_objective
 
 LENGTHS = 8
 """Steps that are tried when the rates are not given."""
@@ -78,6 +78,7 @@ def smoothness(
     InvalidArgument: rates that are not positive and finite, or none; a point whose gradient is zero, which has no
         step; a parabola without curvature where rates are not given.
     """
+    require_objective(obj)
     theta = obj.checked_point(theta)
     curvature = None
     with obj.at(theta) as here:

@@ -40,6 +40,15 @@ class Block:
         return slice(self.offset, self.offset + self.size)
 
 
+def require_objective(obj: object) -> None:
+    """Raise InvalidArgument, with the way to make one, for anything but an objective."""
+    if not isinstance(obj, AbstractObjective):
+        raise InvalidArgument(
+            "obj must be an objective, such as tw.Objective(model, loss_fn, data) or a surface, got "
+            f"{type(obj).__name__}"
+        )
+
+
 class Here(ABC):
     """An objective at one point θ, holding whatever makes further products there cheap.
 

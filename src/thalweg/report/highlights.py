@@ -49,7 +49,7 @@ def curvature_summary(results: dict[str, Any]) -> list[Row]:
             Row(
                 "Share of negative eigenvalues",
                 _estimate(negative),
-                "below minus a thousandth of the largest; ± one standard error",
+                f"below −{number(negative['threshold'], 2)}, above which signs are open; ± one standard error",
             )
         )
     for sharpness in results.get("sharpness") or []:

@@ -41,7 +41,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     ),
     "density.fraction_negative": (
         "share of negative eigenvalues",
-        "below minus a thousandth of the largest, 0 to 1; ± one standard error",
+        "below a threshold near zero, above which signs are open, 0 to 1; ± one standard error",
     ),
     "classification.index": ("index", "eigenvalues that are negative beyond their error"),
     "classification.index_at_least": (

@@ -84,6 +84,11 @@ def looking(
     """
     checks.whole("k", k)
     checks.whole("probes", probes)
+    if k > MOST_PAIRS:
+        raise InvalidArgument(
+            f"k must be at most {MOST_PAIRS}, got {k}: more single eigenpairs take long and 2k + 20 vectors of "
+            f"{objective.size:,} numbers; the density shows them together"
+        )
     theta = objective.checked_point(theta)
     with hessian(objective, theta) as operator:
         yield Looking(objective, theta, operator, min(k, objective.size), probes, seed, training, start)
@@ -151,7 +156,7 @@ def _density(look: Looking) -> Measured:
     lines = [
         f"mean {number(mean.value, 3)} ± {number(mean.stderr, 2)}, mean square {number(second.value, 3)} ± "
         f"{number(second.stderr, 2)}",
-        f"{100 * negative.value:.1f} ± {100 * negative.stderr:.1f} % of the eigenvalues are negative",
+        f"{negative}: nearer to zero their signs are open",
     ]
     references: list[dict[str, Any]] = []
     for law, apart in random_matrix.references(found):
@@ -214,6 +219,8 @@ MEASURES: dict[str, Callable[[Looking], Measured]] = {
     "blocks": _blocks,
     "stability": _stability,
 }
+MOST_PAIRS = 500
+"""Eigenpairs that are searched one by one."""
 BY_DEFAULT = tuple(name for name in MEASURES if name != "stability")
 OF_MODELS = ("noise", "blocks")
 """Measures that a surface does not have."""

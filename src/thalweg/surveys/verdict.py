@@ -100,8 +100,8 @@ def _findings(results: dict[str, Any]) -> list[str]:
     share = results["density"]["fraction_negative"]
     if results["density"]["size"] > 8 and share["value"] >= 5e-4:
         found.append(
-            f"{share['value']:.1%} ± {share['stderr']:.1%} of all eigenvalues are below minus a thousandth of "
-            "the largest."
+            f"{share['value']:.1%} ± {share['stderr']:.1%} of all eigenvalues are below "
+            f"−{number(share['threshold'], 2)}; nearer to zero their signs are open."
         )
     edge = results["stability"]
     if edge["ratio"] is not None and edge["ratio"] > 1:

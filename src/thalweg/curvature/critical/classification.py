@@ -13,7 +13,7 @@ from thalweg.curvature.operator import SymmetricOperator
 from thalweg.curvature.spectrum.eigenpairs import Eigenpairs, eigenpairs
 from thalweg.errors import InvalidArgument
 from thalweg.numbers import number
-from thalweg.objective import AbstractObjective
+from thalweg.objective import AbstractObjective, require_objective
 
 Kind: TypeAlias = Literal["minimum", "maximum", "saddle", "undetermined", "not critical"]
 
@@ -48,8 +48,8 @@ class Classification:
 
     def __str__(self) -> str:
         bound = "at least " if self.index_at_least else ""
-        spread = f"+ 0 to {self.near_zero}" if self.near_zero else "± 0"
-        index = f"index {bound}{self.index} ({spread})"
+        spread = f" (+ 0 to {self.near_zero})" if self.near_zero else "" if self.index_at_least else " (± 0)"
+        index = f"index {bound}{self.index}{spread}"
         if self.kind == "not critical":
             return (
                 f"not critical: gradient norm {number(self.gradient_norm, 2)} against a tolerance of "
@@ -91,6 +91,7 @@ def classify(
     ------
     InvalidArgument: pairs, or k, without an eigenvalue from each end.
     """
+    require_objective(obj)
     theta = obj.checked_point(theta)
     gradient_tol = default_gradient_tol(obj.dtype) if gradient_tol is None else gradient_tol
     if pairs is not None and pairs.which != "both":

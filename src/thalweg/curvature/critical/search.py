@@ -18,7 +18,7 @@ from thalweg.curvature.critical.merging import distinct_ends, near
 from thalweg.curvature.critical.result import CriticalPoints
 from thalweg.curvature.critical.starts import at_many_heights, in_box
 from thalweg.errors import InvalidArgument, ShapeMismatch
-from thalweg.objective import AbstractObjective
+from thalweg.objective import AbstractObjective, require_objective
 from thalweg.objective.linearization import require_full_precision
 from thalweg.surfaces import CriticalPoint, Surface
 
@@ -78,6 +78,7 @@ def critical_points(
     Sources: Cerjan & Miller (1981), On finding transition states; Dauphin et al. (2014), Identifying and attacking the
     saddle point problem; Doye & Wales (2002), Saddle points and dynamics of Lennard-Jones clusters.
     """
+    require_objective(obj)
     tol = (1e-10 if obj.dtype == torch.float64 else 1e-5) if tol is None else tol
     apart = tol**0.5 if distinct is None else distinct
     _check(obj, method, tol, apart, max_steps)

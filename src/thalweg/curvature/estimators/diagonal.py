@@ -13,7 +13,7 @@ from thalweg.curvature.estimators.diagonal_values import DiagonalValues
 from thalweg.curvature.estimators.probing import Probing
 from thalweg.curvature.estimators.sketch import Sketch, room
 from thalweg.curvature.estimators.stopping import Goal, Summary, check_counts, cost
-from thalweg.curvature.operator import SymmetricOperator
+from thalweg.curvature.operator import SymmetricOperator, require_operator
 from thalweg.curvature.random_vectors import generator
 from thalweg.numbers import number
 
@@ -79,6 +79,7 @@ def diagonal(
 
     Sources: Bekas, Kokiopoulou & Saad (2007); Epperly, Tropp & Webber (2024), XDiag, section 2.4.
     """
+    require_operator(operator)
     checks.one_of("method", method, get_args(DiagonalMethod))
     goal = Goal(rtol, atol)
     if sketch is not None:

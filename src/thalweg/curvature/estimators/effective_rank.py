@@ -15,7 +15,7 @@ from thalweg.curvature.estimators.probing import Probing
 from thalweg.curvature.estimators.quadratic_forms import QuadraticForms
 from thalweg.curvature.estimators.sketch import Sketch, room
 from thalweg.curvature.estimators.stopping import Estimate, Goal, Summary, check_counts, standard_error, until
-from thalweg.curvature.operator import SymmetricOperator
+from thalweg.curvature.operator import SymmetricOperator, require_operator
 from thalweg.curvature.random_vectors import generator
 from thalweg.curvature.spectrum.eigenpairs import eigenpairs
 from thalweg.curvature.spectrum.known import Known
@@ -73,6 +73,7 @@ def effective_rank(
 
     Sources: Roy & Vetterli (2007), The effective rank; Rudelson & Vershynin (2007) for the stable rank.
     """
+    require_operator(operator)
     checks.one_of("kind", kind, get_args(RankKind))
     goal = Goal(rtol)
     apart = {"participation": 0, "entropy": 2 * _KNOWN, "stable": 20}[kind]

@@ -10,7 +10,7 @@ from thalweg.curvature.estimators.probing import Probing
 from thalweg.curvature.estimators.quadratic_forms import QuadraticForms
 from thalweg.curvature.estimators.sketch import Sketch, room
 from thalweg.curvature.estimators.stopping import Estimate, Goal, check_counts
-from thalweg.curvature.operator import SymmetricOperator
+from thalweg.curvature.operator import SymmetricOperator, require_operator
 from thalweg.curvature.random_vectors import generator
 
 
@@ -53,6 +53,7 @@ def frobenius_norm(
 
     Source: Epperly, Tropp & Webber (2024), XTrace, section 2.
     """
+    require_operator(operator)
     goal = Goal(rtol, atol)
     capacity = room(operator, images=True) if sketch is None else checks.whole("sketch", sketch, 0)
     fewest = min_probes + min(min_probes, capacity)

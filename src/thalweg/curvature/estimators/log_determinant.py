@@ -18,7 +18,7 @@ from thalweg.curvature.estimators.stopping import (
     standard_error,
     until,
 )
-from thalweg.curvature.operator import SymmetricOperator
+from thalweg.curvature.operator import SymmetricOperator, require_operator
 from thalweg.curvature.random_vectors import generator
 from thalweg.curvature.spectrum.eigenpairs import eigenpairs
 from thalweg.curvature.spectrum.krylov import Tridiagonal
@@ -85,6 +85,7 @@ def log_determinant(
     Sources: Bai & Golub (1996), Bounds for the trace of the inverse and the determinant of symmetric positive definite
     matrices; Ubaru, Chen & Saad (2017).
     """
+    require_operator(operator)
     goal = Goal(rtol, atol)
     checks.whole("steps", steps, 2)
     check_counts(max_products, min_probes, steps * min_probes, f"log_determinant with steps={steps}")

@@ -10,7 +10,7 @@ from thalweg.curvature.estimators.probing import Probing
 from thalweg.curvature.estimators.quadratic_forms import QuadraticForms
 from thalweg.curvature.estimators.sketch import Sketch, room
 from thalweg.curvature.estimators.stopping import Estimate, Goal, check_counts
-from thalweg.curvature.operator import SymmetricOperator
+from thalweg.curvature.operator import SymmetricOperator, require_operator
 from thalweg.curvature.random_vectors import generator
 
 Method: TypeAlias = Literal["xtrace", "hutch++", "hutchinson"]
@@ -66,6 +66,7 @@ def trace(
     Sources: Hutchinson (1989); Meyer et al. (2021), Hutch++, algorithm 1; Epperly, Tropp & Webber (2024), XTrace,
     section 2; plain probes after the sketch as in Persson, Cortinovis & Kressner (2022).
     """
+    require_operator(operator)
     checks.one_of("method", method, get_args(Method))
     goal = Goal(rtol, atol)
     if sketch is not None:

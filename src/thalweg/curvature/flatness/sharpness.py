@@ -19,7 +19,7 @@ from thalweg.curvature.matrices.hessian import hessian
 from thalweg.curvature.random_vectors import generator
 from thalweg.curvature.spectrum.eigenpairs import eigenpairs
 from thalweg.numbers import number
-from thalweg.objective import AbstractObjective
+from thalweg.objective import AbstractObjective, require_objective
 
 SharpnessKind: TypeAlias = Literal[
     "lambda_max", "trace", "sam", "max", "adaptive", "average", "fisher_rao", "volume", "adaptive_volume"
@@ -102,6 +102,7 @@ def sharpness(
     InvalidArgument: an unknown kind, a radius or rise that is not positive and finite, or fewer than two probes.
     NotDifferentiable: "fisher_rao" of an objective that is no model with data.
     """
+    require_objective(obj)
     checks.one_of("kind", kind, get_args(SharpnessKind))
     rho = (0.5 if kind == "adaptive" else 0.05) if rho is None else rho
     checks.positive("rho", rho)

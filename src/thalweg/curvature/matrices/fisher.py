@@ -10,7 +10,7 @@ from torch import Tensor
 from thalweg import checks
 from thalweg.curvature.operator import SymmetricOperator
 from thalweg.errors import InvalidArgument, NotDifferentiable, ShapeMismatch
-from thalweg.objective import AbstractObjective
+from thalweg.objective import AbstractObjective, require_objective
 from thalweg.objective.here import ModelHere
 from thalweg.objective.output_matrices import EmpiricalFisher, ExactFisher, OutputMatrix, SampledFisher
 
@@ -92,6 +92,7 @@ def fisher(
         output is not known (batch_loss without outputs).
     NotDifferentiable: an objective that is no model with data.
     """
+    require_objective(obj)
     checks.one_of("kind", kind, get_args(FisherKind))
     checks.whole("samples", samples)
     here = model_point(obj, theta, "Fisher matrix")

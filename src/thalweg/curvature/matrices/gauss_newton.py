@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from thalweg.curvature.operator import SymmetricOperator
-from thalweg.objective import AbstractObjective
+from thalweg.objective import AbstractObjective, require_objective
 
 
 def ggn(obj: AbstractObjective, theta: Tensor | None = None) -> SymmetricOperator:
@@ -16,6 +16,7 @@ def ggn(obj: AbstractObjective, theta: Tensor | None = None) -> SymmetricOperato
     closed form, a few rows of the output at a time. It is zero for nll_loss, which is linear in the log-probabilities
     that a model puts out: for that `fisher(obj)` is the Gauss-Newton matrix in the logits.
     """
+    require_objective(obj)
     here = obj.at(theta)
     return SymmetricOperator(
         here.ggnvp,

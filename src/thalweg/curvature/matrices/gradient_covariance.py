@@ -6,7 +6,7 @@ from torch import Tensor
 
 from thalweg.curvature.matrices.fisher import model_point
 from thalweg.curvature.operator import SymmetricOperator
-from thalweg.objective import AbstractObjective
+from thalweg.objective import AbstractObjective, require_objective
 from thalweg.objective.output_matrices import SampleGradients
 
 
@@ -27,6 +27,7 @@ def gradient_covariance(
     NotDifferentiable: an objective that is no model with data.
     InvalidArgument: at the first product, an output whose axis 0 does not count samples.
     """
+    require_objective(obj)
     here = model_point(obj, theta, "gradient covariance")
     matrix = SampleGradients()
 

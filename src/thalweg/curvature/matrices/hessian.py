@@ -5,11 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from thalweg.curvature.operator import SymmetricOperator
-from thalweg.objective import AbstractObjective
+from thalweg.objective import AbstractObjective, require_objective
 
 
 def hessian(obj: AbstractObjective, theta: Tensor | None = None) -> SymmetricOperator:
     """The Hessian of `obj` at θ (n,), the objective's own point when None."""
+    require_objective(obj)
     here = obj.at(theta)
     return SymmetricOperator(
         here.hvp,

@@ -14,7 +14,7 @@ from thalweg.curvature.noise.from_samples import GROUPS, all_samples, drawn_samp
 from thalweg.curvature.noise.sample_gradients import sample_gradients
 from thalweg.curvature.random_vectors import generator
 from thalweg.errors import InvalidArgument
-from thalweg.objective import AbstractObjective
+from thalweg.objective import AbstractObjective, require_objective
 
 
 def gradient_noise_scale(
@@ -52,6 +52,7 @@ def gradient_noise_scale(
 
     Source: McCandlish et al. (2018), An empirical model of large-batch training, section 2.2 and appendix A.1.
     """
+    require_objective(obj)
     one_of("method", method, get_args(Method))
     positive("rtol", rtol)
     if method == "samples" and (small is not None or big is not None):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from thalweg import checks
-from thalweg.curvature.operator import SymmetricOperator
+from thalweg.curvature.operator import SymmetricOperator, require_operator
 from thalweg.curvature.random_vectors import generator, random_vectors
 from thalweg.curvature.spectrum.krylov import lanczos
 from thalweg.curvature.spectrum.quadrature import leading
@@ -93,6 +93,7 @@ def condition_number(
     InvalidArgument: an unknown part, a threshold not in [0, 1), a zero matrix, one without positive eigenvalues above
         the threshold where the positive part is wanted, or fewer products than 100.
     """
+    require_operator(operator)
     checks.one_of("part", part, get_args(Part))
     checks.positive("rtol", rtol)
     checks.whole("max_products", max_products, 100)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from thalweg import checks
-from thalweg.curvature.operator import SymmetricOperator
+from thalweg.curvature.operator import SymmetricOperator, require_operator
 from thalweg.curvature.random_vectors import generator
 from thalweg.curvature.spectrum.basis import rotate
 from thalweg.curvature.spectrum.decomposition import Decomposition
@@ -128,6 +128,7 @@ def eigenpairs(
     Sources: Wu & Simon (2000), Thick-restart Lanczos method for large symmetric eigenvalue problems; Ruhe (1979);
     Morgan & Zeng (2006) for those near zero.
     """
+    require_operator(operator)
     size = operator.shape[0]
     _check(k, which, tol, size, start)
     limit = 20 * k + 300 if max_products is None else checks.whole("max_products", max_products)

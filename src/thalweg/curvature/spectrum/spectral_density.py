@@ -10,11 +10,12 @@ from torch import Tensor
 
 from thalweg import checks
 from thalweg.curvature.estimators.stopping import Goal, Summary, cost, standard_error, until
-from thalweg.curvature.operator import SymmetricOperator
+from thalweg.curvature.operator import SymmetricOperator, require_operator
 from thalweg.curvature.random_vectors import generator
 from thalweg.curvature.spectrum.eigenpairs import Eigenpairs
 from thalweg.curvature.spectrum.known import Known
 from thalweg.curvature.spectrum.krylov import Tridiagonal
+from thalweg.curvature.spectrum.negative_share import NegativeShare, negative_share
 from thalweg.curvature.spectrum.outliers import Outlier, outliers
 from thalweg.curvature.spectrum.quadrature import leading, probe
 from thalweg.curvature.spectrum.ritz import Ritz, exhausted, ritz
@@ -41,6 +42,7 @@ class SpectralDensity:
         quadrature: density ± 2·stderr holds the eigenvalues' density, broadened by `width`, at about 95 % of points.
     width: standard deviation of the Gaussian that each node was broadened by.
     nodes, weights: for each probe the quadrature's nodes (Ritz values) and weights, which sum to 1.
+    fraction_negative: the share of negative eigenvalues, down to a threshold near zero that it names.
     outliers: eigenvalues that stand apart from the bulk by more than 2·width, descending.
     products: matrix-vector products spent. converged: whether the error asked for was met.
     """
@@ -53,6 +55,7 @@ class SpectralDensity:
     weights: tuple[Tensor, ...]
     size: int
     products: int
+    fraction_negative: NegativeShare
     outliers: tuple[Outlier, ...] = ()
     converged: bool = True
 
@@ -68,15 +71,6 @@ class SpectralDensity:
         return tuple(self.moment(power) for power in range(1, 5))
 
     @property
-    def fraction_negative(self) -> Statistic:
-        """Share of eigenvalues below minus a thousandth of the largest in magnitude.
-
-        Nearer to zero the quadrature's nodes stand for clusters of eigenvalues of both signs.
-        """
-        cut = -1e-3 * max(float(nodes.abs().max()) for nodes in self.nodes)
-        return _over_probes([float(w[n < cut].sum()) for n, w in zip(self.nodes, self.weights, strict=True)])
-
-    @property
     def relative_error(self) -> float:
         """The band's area, as a share of that under the density."""
         return float(torch.trapezoid(self.stderr, self.grid))
@@ -86,10 +80,9 @@ class SpectralDensity:
         apart = f"{len(self.outliers)} outlier{'' if len(self.outliers) == 1 else 's'}"
         if self.outliers:
             apart += f" (largest in size {max(self.outliers, key=lambda one: abs(one.value))})"
-        negative, error = (number(100 * x, 2) for x in (self.fraction_negative.value, self.relative_error))
         return (
             f"density of {number(self.size)} eigenvalues from {number(low)} to {number(high)}, {apart}, "
-            f"{negative} % negative, error {error} %"
+            f"{self.fraction_negative}, error {number(100 * self.relative_error, 2)} %"
             f"{cost(self.products, self.converged)}"
         )
 
@@ -130,6 +123,7 @@ def spectral_density(
 
     Sources: Golub & Meurant (2010); Ghorbani et al. (2019), algorithm 1.
     """
+    require_operator(operator)
     points = grid if isinstance(grid, int) else grid.numel()
     for name, value, least in (("probes", probes, 2), ("steps", steps, 1), ("grid points", points, 2)):
         if value < least:
@@ -199,6 +193,7 @@ def _density(
         weights,
         size,
         products,
+        negative_share(shown or whole, size),
         outliers(shown, size, width),
         converged,
     )

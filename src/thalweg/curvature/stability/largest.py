@@ -15,7 +15,7 @@ from thalweg.curvature.stability.edges import RULES, Edge, StableRate, edge_of, 
 from thalweg.curvature.stability.reading import TorchOptimizer, recipe_of_optimizer
 from thalweg.curvature.stability.recipe import Recipe, recipe_of_rule
 from thalweg.errors import InvalidArgument
-from thalweg.objective import AbstractObjective
+from thalweg.objective import AbstractObjective, require_objective
 
 
 def largest_stable_rate(
@@ -62,6 +62,7 @@ def largest_stable_rate(
     et al. (2022), Adaptive gradient methods at the edge of stability, section 2 and appendix A.
     """
     # Before the eigenvalue, which may take long, is computed in vain.
+    require_objective(obj)
     if momentum is not None:
         below_one("momentum", momentum)
     if batch_size is not None:

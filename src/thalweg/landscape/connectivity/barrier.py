@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from thalweg.checks import whole
@@ -31,6 +30,8 @@ def along(
 
     Raises InvalidArgument for fewer than 3 points or an unknown metric.
     """
+    from scipy.optimize import minimize_scalar  # takes a third of a second to import
+
     whole("points", points, least=3)
     names = list(dict.fromkeys(["loss", *metrics]))
     found: dict[float, dict[str, float]] = {}

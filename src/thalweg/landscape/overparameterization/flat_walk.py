@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import LinearOperator, cg
 from torch import Tensor
 
 from thalweg.checks import positive, whole
@@ -100,6 +99,8 @@ def flat_walk(
 
 def _free(operator: SymmetricOperator, v: Tensor, seed: int) -> Tensor:
     """v (n,) without what the operator acts on."""
+    from scipy.sparse.linalg import LinearOperator, cg  # takes long to import
+
     soft = _SOFT * largest(operator, seed)
     size = operator.shape[0]
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from thalweg.landscape.symmetry.group import Arrangement, Group, Place, Positions
@@ -52,6 +51,8 @@ def best_pairing(a: Group, b: Group, places: str, grams: Grams) -> Pairing:
             pairs = zip(a.inner[i], b.inner[j], strict=True)
             inner[i, j] = tuple(best_pairing(one, other, places, grams) for one, other in pairs)
             value[i, j] += sum(pairing.value for pairing in inner[i, j])
+    from scipy.optimize import linear_sum_assignment  # takes a third of a second to import
+
     rows, order = linear_sum_assignment(value, maximize=True)
     inside = tuple(inner[i, int(j)] for i, j in enumerate(order)) if inner else ()
     return Pairing(a, b, order, float(value[rows, order].sum()), inside)
