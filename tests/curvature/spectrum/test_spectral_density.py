@@ -292,3 +292,23 @@ def test_bad_arguments():
             spectral_density(operator, **arguments)
         assert message in str(caught.value)
     assert operator.products == 0
+
+
+@pytest.mark.parametrize("zeros", [0, 80])
+def test_the_share_below_its_threshold(zeros):
+    """Where eigenvalues of both signs crowd around zero the share is that of those below a threshold, and says so."""
+    exact = torch.cat([-torch.logspace(-4, 0, 120), torch.zeros(zeros), torch.logspace(-4, 1, 200)]).double()
+    found = spectral_density(SymmetricOperator.of(rotated(exact)), 12, 48).fraction_negative
+    due = float((exact < -found.threshold).double().mean())
+    assert 0 < found.threshold < 1
+    assert found.stderr > 0
+    assert abs(found.value - due) <= 4 * found.stderr
+    assert "% of the eigenvalues are below −0." in str(found)
+
+
+def test_a_share_that_is_certain():
+    exact = torch.cat([torch.linspace(-2, -1, 30), torch.linspace(1, 3, 70)]).double()
+    found = spectral_density(SymmetricOperator.of(rotated(exact)), 4, 100).fraction_negative
+    # Every eigenvalue is found; the probes' weights are all that varies.
+    assert found.threshold < 1e-10
+    assert abs(found.value - 0.3) <= 4 * found.stderr

@@ -63,13 +63,10 @@ class NoiseScale:
     def __str__(self) -> str:
         low, high = self.interval
         between = "" if low == high else f", 95 % within {number(low, 3)} to {number(high, 3)}"
-        value = (
-            with_error(self.value, self.stderr)
-            if self.stderr
-            else f"{number(self.value, 6)}, exact for these data,"
-        )
+        value = with_error(self.value, self.stderr) if self.stderr else number(self.value, 6)
+        exact = "" if self.stderr else ", exact for these data"
         return (
-            f"gradient noise scale {value} samples{between} "
+            f"gradient noise scale {value} samples{exact}{between} "
             f"(tr Σ = {number(self.trace)}, ‖G‖² = {number(self.squared_norm)})"
         )
 
