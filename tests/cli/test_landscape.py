@@ -30,7 +30,7 @@ def test_a_trained_model_and_its_trajectory(thalweg: Command) -> None:
     told = thalweg("landscape", *SMALL, "--checkpoint", "a", "--resolution", 5)
     assert (told.status, told.err) == (0, "")
     assert "In the picture the curvature" in told.out
-    along = thalweg(
+    drawn = (
         "landscape",
         *SMALL,
         "--trajectory",
@@ -41,27 +41,15 @@ def test_a_trained_model_and_its_trajectory(thalweg: Command) -> None:
         "loss,accuracy",
         "--out",
         "t",
-        "--json",
-    ).json
+    )
+    along = thalweg(*drawn, "--json").json
     assert along["kind"] == "trajectory"
     assert list(along["values"]) == ["loss", "accuracy"]
     with xr.open_dataset(along["dataset"], engine="h5netcdf") as data:
         assert np.array_equal(data.loss, along["values"]["loss"])
         assert any("random walk" in sentence for sentence in data.attrs["limits"])
     # The same command evaluates nothing again.
-    again = thalweg(
-        "landscape",
-        *SMALL,
-        "--trajectory",
-        "a",
-        "--resolution",
-        5,
-        "--metrics",
-        "loss,accuracy",
-        "--out",
-        "t",
-        "--json",
-    ).json
+    again = thalweg(*drawn, "--json").json
     assert again["evaluations"] == 0
     assert again["values"] == along["values"]
 

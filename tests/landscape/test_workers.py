@@ -136,3 +136,5 @@ def test_bad_input() -> None:
     found = objective()
     with pytest.raises(InvalidArgument, match="workers"):
         evaluate(found, random_plane(found), workers=0)
+    with pytest.raises(InvalidArgument, match="rtol=0 evaluates every point"):
+        evaluate(found, random_plane(found), rtol=None, workers=2)

@@ -117,6 +117,10 @@ def evaluate(
     if rtol is not None and not rtol >= 0:
         raise InvalidArgument(f"rtol must be None or not negative, got {rtol}")
     whole_number("workers", workers)
+    if workers > 1 and rtol is None:
+        raise InvalidArgument(
+            f"workers must be 1 for rtol=None, got {workers}: rtol=0 evaluates every point too"
+        )
     axes = {name: values.numpy() for name, values in plane.axes(resolution, span).items()}
     shape = tuple(len(values) for values in axes.values())
     if rtol is None:
