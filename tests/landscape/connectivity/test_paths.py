@@ -98,8 +98,8 @@ def trained(seed: int, norm: bool) -> nn.Module:
 def test_minima_of_two_seeds_are_connected(norm: bool) -> None:
     """K19: the straight line is high, a Bezier curve below a twentieth of that.
 
-    Measured with two hidden layers of 32 and 128 units, the latter also with batch-norm: lines 0.83, 0.32 and 0.10 above
-    ends of 0.001 to 0.03, curves of 1,000 steps at 0.
+    Measured with two hidden layers of 32 and 128 units, the latter also with batch-norm: lines 0.83, 0.32 and 0.10
+    above ends of 0.001 to 0.03, curves of 1,000 steps at 0.
     """
     a, b = trained(0, norm), trained(1, norm)
     obj = tw.Objective(a, F.cross_entropy, digits(), batch_size=256)
