@@ -90,6 +90,103 @@ def test_gelu(approximate: str) -> None:
     same_as_torchs(lambda x: F.gelu(x, approximate=approximate), 2 * draw(12))
 
 
+@pytest.mark.parametrize("function", [torch.tanh, torch.sigmoid, F.tanh, F.sigmoid])
+def test_activations(function: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    same_as_torchs(function, 2 * draw(12))
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 3), (2, 4, 3)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_matrix_products(bias: bool, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    same_as_torchs(F.linear, draw(*shape), draw(2, 3), *([draw(2)] if bias else []))
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 5), (2, 3, 5)])
+def test_layer_norm(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    same_as_torchs(lambda x, *wb: F.layer_norm(x, (5,), *wb), draw(*shape), draw(5), draw(5))
+
+
+def test_layer_norm_with_a_constant_input_or_no_affine_part() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(4, 5, dtype=torch.float64)
+    same_as_torchs(lambda *wb: F.layer_norm(x, (5,), *wb), draw(5), draw(5))
+    same_as_torchs(lambda x: F.layer_norm(x, (5,)), draw(4, 5))
+    same_as_torchs(lambda x: F.layer_norm(x, (2, 3)), draw(4, 2, 3))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", ["1-D", "2-D", "matrix"])
+def test_batch_norm_after_a_layer_is_made_one_with_it(kind: str, bias: bool) -> None:
+    torch.manual_seed(0)
+    mean, variance = torch.randn(3, dtype=torch.float64), torch.rand(3, dtype=torch.float64) + 0.1
+    functions: dict[str, Callable[..., Tensor]] = {"1-D": F.conv1d, "2-D": F.conv2d, "matrix": F.linear}
+    x, weight = {
+        "1-D": ((2, 2, 5), (3, 2, 3)),
+        "2-D": ((2, 2, 4, 4), (3, 2, 3, 3)),
+        "matrix": ((4, 2), (3, 2)),
+    }[kind]
+
+    def layer(x: Tensor, w: Tensor, scale: Tensor, shift: Tensor, *b: Tensor) -> Tensor:
+        return F.batch_norm(functions[kind](x, w, *b), mean, variance, scale, shift)
+
+    same_as_torchs(layer, draw(*x), draw(*weight), draw(3), draw(3), *([draw(3)] if bias else []))
+
+
+def test_batch_norm_of_a_changed_output_or_over_another_axis_is_not() -> None:
+    torch.manual_seed(0)
+    mean, variance = torch.randn(3, dtype=torch.float64), torch.rand(3, dtype=torch.float64) + 0.1
+
+    def changed(x: Tensor, w: Tensor) -> Tensor:
+        return F.batch_norm(F.linear(x, w).mul_(2), mean, variance)
+
+    def across(x: Tensor, w: Tensor) -> Tensor:
+        return F.batch_norm(F.linear(x, w), mean, variance)
+
+    same_as_torchs(changed, draw(4, 2), draw(3, 2))
+    same_as_torchs(across, draw(2, 3, 2), draw(3, 2))
+
+
+class Viewing(nn.Module):
+    """A convolutional network that flattens by a view, which images with channels last do not allow."""
+
+    def __init__(self, flatten: str) -> None:
+        super().__init__()
+        self.flatten = flatten
+        self.features = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Tanh(), nn.Conv2d(4, 3, 3))
+        self.head = nn.Linear(3 * 4 * 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.features(x)
+        return self.head(x.view(len(x), -1) if self.flatten == "view" else x.flatten(1))
+
+
+@pytest.mark.parametrize("flatten", ["view", "flatten"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_model_that_views_its_channels_has_the_same_products(flatten: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = Viewing(flatten).to(dtype).eval()
+    x, y = torch.randn(6, 1, 8, 8, dtype=dtype), torch.randint(0, 3, (6,))
+    obj = Objective(model, F.cross_entropy, (x, y))
+    v = torch.randn(obj.size, dtype=dtype)
+
+    def loss(*pieces: Tensor) -> Tensor:
+        named = dict(zip(dict(model.named_parameters()), pieces, strict=True))
+        return F.cross_entropy(torch.func.functional_call(model, named, (x,)), y)
+
+    shapes = [p.shape for p in model.parameters()]
+    cut = [t.view(s) for t, s in zip(v.split([s.numel() for s in shapes]), shapes, strict=True)]
+    _, expected = torch.autograd.functional.hvp(
+        loss, tuple(p.detach() for p in model.parameters()), tuple(cut)
+    )
+    with obj.at() as here:
+        found = here.hvp(v)
+        assert here.strategy == "kept graph"
+    torch.testing.assert_close(found, torch.cat([t.flatten() for t in expected]))
+
+
 class SlopeInside(nn.Module):
     """A network whose output holds its own derivative: its loss's Hessian is a third derivative of the layers."""
 

@@ -178,7 +178,9 @@ def loss_count(loss_fn: LossFunction | None) -> Callable[[Batch], float] | None:
             )
         if not isinstance(target, Tensor) or target.is_floating_point():
             return float(batch_size(batch))
-        kept = target[target != ignored]
-        return float(kept.numel() if weight is None else weight[kept.to(weight.device)].sum())
+        kept = target != ignored
+        if weight is None:
+            return float(kept.count_nonzero())
+        return float(weight[target[kept].to(weight.device)].sum())
 
     return count

@@ -46,17 +46,20 @@ def _graph(loss: Loss, theta: Tensor, *, create_graph: bool) -> tuple[Tensor, Te
 def _twice(build: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """The pair that `build` gives, whose second can be differentiated again, made of the cheaper layers if they serve.
 
-    They do not where a model differentiates inside: that takes a third derivative of them, or torch.func.
+    Channels are not laid out last where a model takes views that need them first. No cheaper layer serves where it
+    differentiates inside: that takes a third derivative of them, or torch.func.
     """
-    try:
-        with TwiceDifferentiable():
-            found = build()
-        _require_complete(found[1])
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            raise
-        found = build()
-        _require_complete(found[1])
+    for mode in (TwiceDifferentiable(channels_last=True), TwiceDifferentiable()):
+        try:
+            with mode:
+                found = build()
+            _require_complete(found[1])
+            return found
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+    found = build()
+    _require_complete(found[1])
     return found
 
 
