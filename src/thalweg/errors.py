@@ -15,6 +15,10 @@ class ShapeMismatch(InvalidArgument):
     """A tensor has another shape, dtype or device than the objective needs."""
 
 
+class NotSymmetric(InvalidArgument):
+    """A matrix's products show that it is not symmetric beyond rounding."""
+
+
 class UnknownName(ThalwegError, KeyError):
     """A name is not registered; the message lists the nearest known ones."""
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from thalweg import checks
-from thalweg.errors import InvalidArgument, NotDifferentiable, ShapeMismatch
+from thalweg.errors import InvalidArgument, NotDifferentiable, NotSymmetric, ShapeMismatch
 from thalweg.objective import Block, Here
 from thalweg.objective.linearization import require_full_precision
 
@@ -320,7 +320,7 @@ class SymmetricOperator:
     def _refuse(self, what: str, asymmetry: float, scale: float, room: float) -> None:
         if asymmetry > room * scale:
             why = ": a backward pass is wrong, or all is rounding here (try float64)"
-            raise InvalidArgument(
+            raise NotSymmetric(
                 f"{self.name} is not symmetric: {what} by {asymmetry:.2e} at scale {scale:.2e}"
                 + (why if self._of_derivatives else "")
             )

@@ -17,6 +17,7 @@ from thalweg.curvature.critical.derivatives import Derivatives
 from thalweg.curvature.critical.krylov_search import INNER, krylov_search, krylov_space
 from thalweg.curvature.critical.search import critical_points
 from thalweg.curvature.critical.starts import in_box
+from thalweg.objective import Objective
 
 METHODS = ["newton", "gradient-norm"]
 
@@ -133,3 +134,44 @@ def test_what_is_counted_and_how_starts_end():
     there = krylov_search(found, starts * 0, "newton", tol=1e-10, reach=1e3, max_steps=40)
     assert set(there.outcomes) == {"converged"}
     assert there.location_errors.tolist() == [0.0] * 4
+
+
+class _Turned(torch.autograd.Function):
+    """½‖x‖², whose second derivative is wrong: not the identity, but a matrix that is not symmetric."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return 0.5 * x.square().sum()
+
+    @staticmethod
+    def backward(ctx, slope):
+        return slope * _TurnedSlope.apply(ctx.saved_tensors[0])
+
+
+class _TurnedSlope(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, u):
+        return u + u.roll(1)
+
+
+def test_starts_where_the_hessian_is_not_symmetric_are_counted():
+    class Bowl(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.randn(300, dtype=torch.float64))
+
+        def forward(self, x):
+            return _Turned.apply(self.weight) + 0 * x
+
+    torch.manual_seed(0)
+    obj = Objective(
+        Bowl(), batch_loss=lambda model, batch: model(batch[0]).mean(), data=(torch.zeros(2, 1).double(),)
+    )
+    found = critical_points(obj, torch.randn(3, 300, dtype=torch.float64))
+    assert (len(found), found.failures) == (0, {"not symmetric": 3})
+    assert "3 where the Hessian is not symmetric" in str(found)

@@ -10,9 +10,22 @@ from torch import Tensor
 from thalweg.curvature.critical.classification import DENSE_UP_TO, Classification, by_eigenvalues, classify
 from thalweg.curvature.critical.derivatives import Derivatives
 from thalweg.curvature.critical.trust_region import newton_step, remaining_step, roundoff
+from thalweg.errors import NotSymmetric
 
 _BLOCK = 2**24
 _ROOM = 1e-2
+
+
+def symmetric_ones(derivatives: Derivatives, points: Tensor, errors: Tensor, tol: float) -> list[int]:
+    """Which of `points` (m, n) can be told apart: those whose Hessian is more than rounding, and so symmetric."""
+    good: list[int] = []
+    for i in range(len(points)):
+        try:
+            certified(derivatives, points[i : i + 1], errors[i : i + 1], tol)
+        except NotSymmetric:
+            continue
+        good.append(i)
+    return good
 
 
 def certified(

@@ -17,6 +17,7 @@ _FAILURES = {
     "unfinished": "unfinished",
     "escaped": "escaped",
     "not finite": "where the loss is not finite",
+    "not symmetric": "where the Hessian is not symmetric (nothing but rounding, or a wrong backward pass)",
     "outside": "outside the box",
 }
 
@@ -30,7 +31,8 @@ class CriticalPoints:
         of what is not rounding: twice the next Newton step.
     hits: (m,), how many starts led to each.
     failures: starts that led to none, by why: "impostor" (‖g‖ has a minimum with Hg ≈ 0 but g ≠ 0), "unfinished" (out
-        of steps), "escaped" (ran away), "not finite", "outside" (a critical point, but outside the box).
+        of steps), "escaped" (ran away), "not finite", "not symmetric" (the Hessian is nothing but rounding
+        there: try float64; or a backward pass is wrong), "outside" (a critical point, but outside the box).
     starts: how many there were. gradients, hessians, products: evaluations spent, Hessians dense ones.
     missing: known critical points of a surface (in the box) that were not found.
     known: how many are known; None where nothing is. known_complete: whether there are no others.
@@ -65,6 +67,11 @@ class CriticalPoints:
         return self.index.double() / self.points.shape[1]
 
     @property
+    def degenerate(self) -> int:
+        """Points whose Hessian has eigenvalues within error of zero: they may be points of one connected family."""
+        return sum(kind.near_zero > 0 for kind in self.kinds)
+
+    @property
     def converged(self) -> int:
         """Starts that led to one of the points."""
         return int(self.hits.sum())
@@ -97,6 +104,9 @@ class CriticalPoints:
             low, high = float(self.losses[0]), float(self.losses[-1])
             losses = f"losses {number(low)} to {number(high)}" if count > 1 else f"loss {number(low)}"
             text += f": {_kinds(self.kinds)}; {losses}"
+        if count > 1 and self.degenerate:
+            text += f"; {self.degenerate} with eigenvalues within error of zero: of a connected family their number "
+            text += "says only how many starts there were"
         if self.known:
             found = self.known - len(self.missing)
             text += f"; {found} of {self.known} known ones" + (", all there are" if self.complete else "")

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from thalweg.checks import one_of, positive, whole
-from thalweg.curvature.critical.certificate import certified
+from thalweg.curvature.critical.certificate import certified, symmetric_ones
 from thalweg.curvature.critical.dense_search import DenseSearch, Ends, Rule
 from thalweg.curvature.critical.derivatives import Derivatives
 from thalweg.curvature.critical.krylov_search import krylov_search
 from thalweg.curvature.critical.merging import distinct_ends, near
 from thalweg.curvature.critical.result import CriticalPoints
 from thalweg.curvature.critical.starts import at_many_heights, in_box
-from thalweg.errors import InvalidArgument, ShapeMismatch
+from thalweg.errors import InvalidArgument, NotSymmetric, ShapeMismatch
 from thalweg.objective import AbstractObjective, require_objective
 from thalweg.objective.linearization import require_full_precision
 from thalweg.surfaces import CriticalPoint, Surface
@@ -92,10 +92,15 @@ def critical_points(
     good = [i for i, outcome in enumerate(ends.outcomes) if outcome == "converged"]
     inside = [i for i in good if _within(ends.points[i], limits)]
     found, hits = distinct_ends(ends, inside, apart)
-    points, slopes, errors, kinds = certified(
-        derivatives, ends.points[found], ends.location_errors[found], tol
-    )
-    losses = obj.losses(points).double() if found else points.new_empty(0).double()
+    points, errors = ends.points[found], ends.location_errors[found]
+    try:
+        points, slopes, errors, kinds = certified(derivatives, points, errors, tol)
+    except NotSymmetric:
+        told = symmetric_ones(derivatives, points, errors, tol)
+        failures["not symmetric"] = sum(hits) - sum(hits[i] for i in told)
+        hits = [hits[i] for i in told]
+        points, slopes, errors, kinds = certified(derivatives, points[told], errors[told], tol)
+    losses = obj.losses(points).double() if hits else points.new_empty(0).double()
     order = losses.argsort(stable=True)
     points, errors, losses = points[order], errors[order], losses[order].cpu()
     known = _known(obj, limits)
