@@ -84,7 +84,7 @@ def test_along_a_run(thalweg: Command) -> None:
         "epoch-0001",
         "epoch-0002",
     ]
-    assert Path("runs/wine-curvature/along-the-run.png").is_file()
+    assert Path("runs/a-curvature/along-the-run.png").is_file()
     # At its last checkpoint it says what that checkpoint alone does.
     along = thalweg("curvature", *small, "--trajectory", "a", "-k", 2, "--json").json
     alone = thalweg(

@@ -34,7 +34,7 @@ def test_along_a_run_and_at_its_end(thalweg: Command, tmp_path: Path) -> None:
     assert at_end["used"]["optimizer"] == last["optimizer"] == "momentum"
     # Another optimizer on the same checkpoints goes elsewhere.
     refused = thalweg("stability", *SMALL, "--trajectory", "a", "--optimizer", "adam")
-    assert "runs/wine-stability" in refused.line
+    assert "runs/a-stability" in refused.line
     adam = thalweg("stability", *SMALL, "--trajectory", "a", "--optimizer", "adam", "--out", "b", "-q")
     assert adam.status == 0
     assert "largest stable rate" in adam.out

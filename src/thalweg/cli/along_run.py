@@ -19,6 +19,12 @@ _PICTURE = "along-the-run.png"
 _MOST_COLUMNS = 6
 
 
+def folder_along(trajectory: Path | None, measuring: str) -> Path:
+    """The run folder of what is measured along the checkpoints in `trajectory`: runs/RUN-MEASURING."""
+    assert trajectory is not None, "there are checkpoints only with a trajectory"
+    return Path("runs") / f"{trajectory.resolve().name}-{measuring}"
+
+
 def tell(found: Track, title: str, limits: Mapping[str, dict[str, float]], json: bool) -> None:
     """Draw a panel for each quantity, with its `limits` by name, into the run folder, and print the numbers."""
     picture = _draw(found, title, limits)

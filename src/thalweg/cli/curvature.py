@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from thalweg.cli.along_run import tell
+from thalweg.cli.along_run import folder_along, tell
 from thalweg.cli.arguments import (
     CheckpointOption,
     JsonOption,
@@ -55,7 +55,7 @@ def curvature(
         Path | None,
         typer.Option(
             help="Picture of spectrum and density: .png, .svg or .pdf; none if not given. Along a --trajectory the "
-            "run folder, runs/TARGET-curvature if not given."
+            "run folder, runs/RUN-curvature if not given."
         ),
     ] = None,
     plan: Annotated[
@@ -103,7 +103,7 @@ def curvature(
             print_plan(surveys.plan_of_measures(objective, chosen, k, probes, count), json)
             return
         if subject.checkpoints is not None:
-            folder = out or Path("runs") / f"{surveys.folder_name(target)}-curvature"
+            folder = out or folder_along(trajectory, "curvature")
             track = surveys.track(
                 objective, subject.checkpoints, folder, chosen, progress=progress, **options
             )

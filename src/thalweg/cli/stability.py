@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from thalweg.cli.along_run import tell
+from thalweg.cli.along_run import folder_along, tell
 from thalweg.cli.arguments import (
     BatchOption,
     CheckpointOption,
@@ -51,7 +51,7 @@ def stability(
     batch_size: BatchOption = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Run folder along a --trajectory; runs/TARGET-stability if not given."),
+        typer.Option(help="Run folder along a --trajectory; runs/RUN-stability if not given."),
     ] = None,
     seed: SeedOption = 0,
     assignments: SetOption = None,
@@ -91,7 +91,7 @@ def stability(
                 raise InvalidArgument(
                     "along a --trajectory stability is of an optimizer: give --optimizer and --lr"
                 )
-            folder = out or Path("runs") / f"{surveys.folder_name(target)}-stability"
+            folder = out or folder_along(trajectory, "stability")
             measures = ("eigenpairs", "stability")
             found = surveys.track(
                 subject.objective,
