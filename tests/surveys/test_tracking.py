@@ -13,11 +13,13 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from thalweg import surfaces
+from thalweg.curvature import SymmetricOperator, eigenpairs, hessian
 from thalweg.errors import InvalidArgument, MissingData, RunConflict
 from thalweg.objective import Objective
 from thalweg.problems import Training
 from thalweg.store import Run
 from thalweg.surveys import Checkpoints, curvature, track, training_in
+from thalweg.surveys.curvature import Looking
 
 K = 4
 
@@ -163,7 +165,7 @@ def test_a_diverged_checkpoint_is_a_gap(folder: Path, tmp_path: Path) -> None:
 
 
 def test_eigenpairs_start_from_those_before(tmp_path: Path) -> None:
-    """On the same weights again, a search costs no more than their verification."""
+    """On the same weights again, a search costs their check and a look at both ends without them."""
     torch.manual_seed(2)
     model = nn.Sequential(nn.Linear(20, 30), nn.Tanh(), nn.Linear(30, 4))
     x = torch.randn(50, 20)
@@ -173,9 +175,11 @@ def test_eigenpairs_start_from_those_before(tmp_path: Path) -> None:
         torch.save(model.state_dict(), place / f"{step}.pt")
     checkpoints = Checkpoints.of(place, model.state_dict())
     data = Objective(model, cross_entropy, (x, torch.arange(50) % 4))
-    found = track(data, checkpoints, tmp_path / "run", ("eigenpairs",), k=2)
+    found = track(data, checkpoints, tmp_path / "run", ("eigenpairs",), k=10)
     cold, warm = (measures["eigenpairs"]["numbers"]["products"] for measures in found.measured)
-    assert warm <= 3 < cold
+    with hessian(data) as operator:
+        ends = eigenpairs(operator, 2, "both").products
+    assert warm <= 11 + ends < cold
 
 
 def test_steps_are_numbers_in_names_that_increase(tmp_path: Path) -> None:
@@ -224,3 +228,16 @@ def test_bad_input(folder: Path, tmp_path: Path) -> None:
         track(objective(), read(folder), tmp_path / "run", ("trace",), k=K + 1)
     with pytest.raises(InvalidArgument, match="of an optimizer"):
         track(objective(), read(folder), tmp_path / "run", ("stability",), k=K)
+
+
+def test_an_eigenvalue_that_comes_elsewhere_is_not_hidden_by_directions_that_have_become_flat() -> None:
+    """Along the lower vectors of the point before this Hessian is nearly zero, and residuals are content with that."""
+    values = torch.linspace(0, 0.05, 600, dtype=torch.float64)
+    values[:2], values[-2:] = torch.tensor([-3.0, -2.0]), torch.tensor([20.0, 30.0])
+    operator = SymmetricOperator.of(torch.diag(values))
+    start = torch.eye(600, dtype=torch.float64)[:, [-1, -2, 100, 101]]
+    blind = eigenpairs(operator, 4, "both", start=start)
+    assert float(blind.values[-1]) > -1, "the search that is guarded against finds them by itself"
+    look = Looking(objective(), start[:, 0], operator, 4, 8, 0, start=start)
+    found = look.measure("eigenpairs").numbers["values"]
+    assert found == pytest.approx([30.0, 20.0, -2.0, -3.0], abs=0.05)

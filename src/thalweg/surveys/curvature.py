@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -118,8 +118,26 @@ def chosen(
     return tuple(name for name in MEASURES if name in names)
 
 
+def _searched(look: Looking) -> Eigenpairs:
+    """Eigenpairs from both ends, from those of a point before where a search without them finds no other extremes.
+
+    Directions that have become flat satisfy any bound on residuals, and hide an eigenvalue that has come elsewhere.
+    """
+    if look.start is None or look.k <= 2:
+        return eigenpairs(look.operator, look.k, "both", seed=look.seed)
+    found = eigenpairs(look.operator, look.k, "both", seed=look.seed, start=look.start)
+    ends = eigenpairs(look.operator, 2, "both", seed=look.seed)
+    spent = found.products + ends.products
+    margin = float(ends.residuals.max() + found.residuals.max())
+    hidden = max(float(ends.values[0] - found.values[0]), float(found.values[-1] - ends.values[-1]))
+    if hidden > margin:
+        found = eigenpairs(look.operator, look.k, "both", seed=look.seed)
+        spent += found.products
+    return replace(found, products=spent)
+
+
 def _eigenpairs(look: Looking) -> Measured:
-    look.pairs = found = eigenpairs(look.operator, look.k, "both", seed=look.seed, start=look.start)
+    look.pairs = found = _searched(look)
     lines = [
         f"λ = {number(float(value), 4)} ± {number(float(residual), 2)}{'' if done else ' (not converged)'}"
         for value, residual, done in zip(found.values, found.residuals, found.converged, strict=True)
