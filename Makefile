@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench claims clean
 
 demo: .venv/installed ## Train and survey a classifier on scikit-learn's digits; says where the report is.
 	$(BIN)/thalweg survey digits --out runs/digits
@@ -18,6 +18,9 @@ lint: .venv/installed-dev ## Style, types, and the direction of imports.
 
 bench: .venv/installed-dev ## Measure the budgets; prints the table of docs/benchmarks.md.
 	$(BIN)/python -m benchmarks
+
+claims: .venv/installed-dev ## Run the slow experiments; prints the table of docs/claims.md.
+	$(BIN)/python -m claims
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -11,6 +11,7 @@ NAMES = (
     "survey",
     "slices",
     "adaptive",
+    "loss_landscapes",
     "memory",
     "products",
     "eigenpairs",

@@ -54,6 +54,28 @@ def test_a_trained_model_and_its_trajectory(thalweg: Command) -> None:
     assert again["values"] == along["values"]
 
 
+def test_it_says_what_it_rests_on_and_hides(thalweg: Command) -> None:
+    drawn = ("landscape", *SMALL, "--resolution", 15, "--samples", 60)
+    told = thalweg(*drawn)
+    assert "• Evaluated on 60 of 142 samples, drawn with seed 0; " in told.out
+    found = thalweg(*drawn, "--json").json
+    count = found["attributes"]["points_evaluated"]
+    assert f"{count} of 225 points evaluated, the rest interpolated to 1 %." in found["caption"]
+    assert found["evaluations"] == 0
+    top = found["attributes"]["curvature_largest"]
+    assert len(top) == len(found["attributes"]["degrees_to_largest"]) == 3
+    with xr.open_dataset(found["dataset"], engine="h5netcdf") as data:
+        assert list(data.attrs["curvature_largest"]) == top
+        assert (data.attrs["samples"], data.attrs["samples_of"]) == (60, 142)
+    # And in what is exported of the run.
+    assert thalweg("export", found["run"], "--format", "vtk", "--out", "vtk").status == 0
+    text = Path("vtk/slice.vtk").read_text()
+    assert "\nsamples 1 1 double\n60.0\n" in text
+    assert "\ncurvature_largest 1 3 double\n" in text
+    whole = thalweg("landscape", *SMALL, "--resolution", 15)
+    assert "other objective" in whole.line
+
+
 def test_through_checkpoints(thalweg: Command) -> None:
     for seed, name in enumerate("ab"):
         assert thalweg("train", *SMALL, "--epochs", 2, "--seed", seed, "--out", name).status == 0
@@ -62,14 +84,40 @@ def test_through_checkpoints(thalweg: Command) -> None:
     assert list(line["axes"]) == ["alpha"]
 
 
+def test_a_stack_of_random_lines(thalweg: Command) -> None:
+    stacked = ("landscape", *SMALL, "--stack", 3, "--resolution", 5, "--metrics", "loss,accuracy")
+    told = thalweg(*stacked)
+    assert (told.status, told.err) == (0, "")
+    assert "3 random lines of 5 points" in told.out
+    assert "3 lines through" in told.out
+    # One line more: what is there is not evaluated again.
+    found = thalweg("landscape", *SMALL, "--stack", 4, *stacked[-4:], "--json").json
+    assert found["evaluations"] == 5
+    assert [len(found["values"][name]) for name in ("loss", "accuracy")] == [4, 4]
+    losses = np.array(found["values"]["loss"])
+    assert found["mean"]["loss"] == pytest.approx(losses.mean(axis=0), rel=1e-12)
+    assert found["std"]["loss"] == pytest.approx(losses.std(axis=0, ddof=1), rel=1e-12)
+    # All lines cross at the weights.
+    assert np.ptp(losses[:, 2]) == 0
+    assert Path(found["picture"]).is_file()
+    with xr.open_dataset(found["dataset"], engine="h5netcdf") as data:
+        assert np.array_equal(data.loss, losses)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        ((*SMALL, "--stack", 3, "--plane", "eigen"), "--stack draws random lines"),
+        ((*SMALL, "--stack", 3, "--normalization", "filtre"), "did you mean 'filter'"),
         ((*SMALL, "--plane", "trajectory"), "--trajectory"),
         ((*SMALL, "--plane", "eigenn"), "did you mean 'eigen'"),
         ((*SMALL, "--plane", "a,b,c,d"), "two or three"),
         ((*SMALL, "--metrics", "losses"), "loss"),
         ((*SMALL, "--span", "-1"), "span"),
+        ((*SMALL, "--span", "0"), "span must be positive and finite, got 0.0"),
+        ((*SMALL, "--samples", "1000"), "samples must be at most the 142 of the data, got 1,000"),
+        (("booth", "--samples", "10"), "samples is for a model on data"),
+        ((*SMALL, "--plane", "gone.safetensors,gone.pt"), "gone.safetensors was not found"),
     ],
 )
 def test_bad_input_is_one_line(thalweg: Command, arguments: tuple[object, ...], told: str) -> None:

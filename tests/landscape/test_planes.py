@@ -1,16 +1,26 @@
-"""Choosing a plane: random, along eigenvectors or axes, through points."""
+"""Choosing a plane: random, along eigenvectors, the gradient or axes, through points."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from scipy.linalg import subspace_angles
+from torch import Tensor, nn
 
-from landscape.models import classifier, mixed
+from landscape.models import cancer, classifier, mixed, relu_network
 from thalweg import surfaces
 from thalweg.curvature import eigenpairs, hessian
-from thalweg.errors import InvalidArgument, ShapeMismatch
-from thalweg.landscape import axis_plane, eigen_plane, evaluate, line_through, plane_through, random_plane
+from thalweg.errors import InvalidArgument, NotDifferentiable, ShapeMismatch
+from thalweg.landscape import (
+    axis_plane,
+    eigen_plane,
+    evaluate,
+    gradient_plane,
+    line_through,
+    plane_through,
+    random_plane,
+)
 from thalweg.landscape import random_line as draw_line
 
 EPS = torch.finfo(torch.float64).eps
@@ -82,8 +92,109 @@ def test_eigen_planes_of_known_pairs():
     plane = eigen_plane(surface, pairs=both)
     assert plane.facts["lambda_2"] == pytest.approx(5 - 8 / 39, abs=1e-2)
     for pairs in poor:
-        with pytest.raises(InvalidArgument, match="pairs must hold at least the two largest eigenvalues"):
+        with pytest.raises(InvalidArgument, match="pairs must hold at least the 2 largest eigenvalues"):
             eigen_plane(surface, pairs=pairs)
+
+
+def dense(network: nn.Module, matrix: str) -> Tensor:
+    """The matrix (n, n) at the network's weights on the tumours, by torch.func."""
+    x, y = cancer()
+    names, weights = zip(*network.named_parameters(), strict=True)
+
+    def outputs(theta: Tensor) -> Tensor:
+        pieces = theta.split([w.numel() for w in weights])
+        named = {n: p.view_as(w) for n, p, w in zip(names, pieces, weights, strict=True)}
+        return torch.func.functional_call(network, named, (x,))
+
+    theta = torch.nn.utils.parameters_to_vector(network.parameters()).detach()
+    if matrix == "hessian":
+        found = torch.func.hessian(lambda t: F.cross_entropy(outputs(t), y))(theta)
+    elif matrix == "gradient_covariance":
+        each = torch.func.jacrev(lambda t: F.cross_entropy(outputs(t), y, reduction="none"))(theta)
+        found = each.T @ each / len(x)
+    else:
+        jacobian, p = torch.func.jacrev(outputs)(theta), outputs(theta).softmax(1)
+        inner = torch.diag_embed(p) - p[:, :, None] * p[:, None]
+        found = torch.einsum("sim,sij,sjn->mn", jacobian, inner, jacobian) / len(x)
+    return found.detach()
+
+
+@pytest.mark.parametrize("matrix", ["hessian", "ggn", "gradient_covariance"])
+def test_eigen_planes_of_each_matrix(matrix):
+    values, vectors = torch.linalg.eigh(dense(relu_network(nn.Tanh), matrix))
+    plane = eigen_plane(classifier(nn.Tanh), matrix)
+    found = [plane.facts[f"lambda_{i}"] for i in (1, 2)]
+    # Residuals are within 1e-3 of the largest value: so are values, and vectors by the gap to the third.
+    assert found == pytest.approx(values.flip(0)[:2].tolist(), abs=1e-3 * float(values[-1]))
+    angle = 1e-3 * float(values[-1]) / float(values[-2] - values[-3])
+    assert subspace_angles(plane.directions.numpy(), vectors[:, -2:].numpy()).max() < 2 * angle < 0.05
+    assert (plane.facts["matrix"], plane.dim) == (matrix, 2)
+
+
+def test_along_gradient_eigenvectors_single_gradients_are_largest():
+    """vᵀCv is the mean square of the samples' slopes along v: no other direction has more."""
+    plane = eigen_plane(classifier(nn.Tanh), "gradient_covariance")
+    x, y = cancer()
+    slopes = []
+    for v in [*plane.directions.T, *torch.eye(len(plane.center)).double()[:3]]:
+        losses = []
+        for h in (-1e-5, 1e-5):
+            network = relu_network(nn.Tanh)
+            torch.nn.utils.vector_to_parameters(plane.center + h * v, network.parameters())
+            losses.append(F.cross_entropy(network(x), y, reduction="none").detach())
+        slopes.append(float(((losses[1] - losses[0]) / 2e-5).square().mean()))
+    # Central differences are right to h² and eps/h, 1e-10 and 1e-11.
+    assert slopes[:2] == pytest.approx([plane.facts["lambda_1"], plane.facts["lambda_2"]], rel=1e-4)
+    assert slopes[0] > slopes[1] > max(slopes[2:])
+
+
+def test_eigen_planes_of_matrices_that_are_none():
+    with pytest.raises(InvalidArgument, match=r"matrix must be 'hessian' or .* did you mean 'hessian'"):
+        eigen_plane(classifier(), "hesian")
+    with pytest.raises(NotDifferentiable):
+        eigen_plane(surfaces.himmelblau(), "gradient_covariance")
+
+
+def test_gradient_planes_hold_the_gradient_and_the_stiffest_direction():
+    objective, network = classifier(nn.Tanh), relu_network(nn.Tanh)
+    x, y = cancer()
+    pieces = torch.autograd.grad(F.cross_entropy(network(x), y), list(network.parameters()))
+    gradient = torch.cat([piece.flatten() for piece in pieces])
+    plane = gradient_plane(objective)
+    assert plane.facts["gradient_norm"] == pytest.approx(float(gradient.norm()), rel=1e-10)
+    torch.testing.assert_close(plane.directions[:, 0], gradient / gradient.norm(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        plane.directions.T @ plane.directions, torch.eye(2).double(), atol=1e-12, rtol=0
+    )
+    values, vectors = torch.linalg.eigh(dense(network, "hessian"))
+    assert plane.facts["lambda_1"] == pytest.approx(float(values[-1]), rel=1e-3)
+    off = vectors[:, -1] - plane.directions @ (plane.directions.T @ vectors[:, -1])
+    assert float(off.norm()) < 1e-3 * float(values[-1] / (values[-1] - values[-2]))
+    assert abs(plane.facts["cosine"]) == pytest.approx(
+        abs(float(vectors[:, -1] @ gradient / gradient.norm())), abs=1e-3
+    )
+    # Along the first axis the loss rises with the gradient's norm, along the second it does not.
+    step = 1e-5
+    for ahead, back, slope in (
+        ([step, 0], [-step, 0], float(gradient.norm())),
+        ([0, step], [0, -step], 0.0),
+    ):
+        rise = float(objective.loss(plane.at(ahead)) - objective.loss(plane.at(back)))
+        assert rise / (2 * step) == pytest.approx(slope, abs=1e-8)
+
+
+def test_gradient_planes_of_known_pairs_and_without_one():
+    surface = surfaces.quadratic(eigenvalues=torch.linspace(-3, 5, 40, dtype=torch.float64))
+    with hessian(surface) as operator:
+        both, low = eigenpairs(operator, 4, "both"), eigenpairs(operator, 4, "smallest")
+    center = torch.ones(40, dtype=torch.float64)
+    assert gradient_plane(surface, center=center, pairs=both).facts["lambda_1"] == pytest.approx(5, abs=1e-2)
+    with pytest.raises(InvalidArgument, match="pairs must hold at least the largest eigenvalue"):
+        gradient_plane(surface, center=center, pairs=low)
+    with pytest.raises(InvalidArgument, match="finite and not zero, got one of norm 0"):
+        gradient_plane(surface, center=torch.zeros(40, dtype=torch.float64))
+    with pytest.raises(InvalidArgument, match="does not lie along the top eigenvector"):
+        gradient_plane(surface, center=both.vectors[:, 0])
 
 
 def test_axis_planes_show_a_two_dimensional_surface_whole():
@@ -141,8 +252,11 @@ def test_every_plane_says_what_it_cannot_show():
     for plane in (
         random_plane(objective),
         eigen_plane(objective),
+        eigen_plane(objective, "ggn"),
+        eigen_plane(objective, "gradient_covariance"),
+        gradient_plane(objective),
         axis_plane(objective),
-        plane_through(point, point + 1, point - 2),
+        plane_through(point, point + 1, 2 * point),
         line_through(point, point + 1),
     ):
         assert plane.limits

@@ -46,6 +46,28 @@ def test_an_eigenvector_that_is_overtaken() -> None:
             assert measure(plane.at([t]))["lambda_max"] == pytest.approx(due, rel=2 * TOL)
 
 
+@pytest.mark.parametrize("names", [["lambda_max", "lambda_min"], ["lambda_min"], ["lambda_max"]])
+def test_directions_that_a_random_vector_hardly_sees(names: list[str]) -> None:
+    """Of 50x² − 20y² in 20,000 dimensions a random unit vector is an eigenvector of 0 to within a hundredth."""
+    surface = tw.surfaces.Surface("rare", lambda x: 50 * x[0] ** 2 - 20 * x[1] ** 2, [0.0] * 20_000)
+    plane = tw.landscape.axis_plane(surface, (2, 3))
+    due = {"lambda_max": 100.0, "lambda_min": -40.0}
+    with pointwise(surface, plane, names, 2) as measure:
+        found = [measure(plane.at(where)) for where in ([0.0, 0.0], [1.0, -1.0])]
+    for name in names:
+        assert [values[name] for values in found] == pytest.approx([due[name]] * 2, abs=TOL * 100)
+
+
+def test_what_is_found_does_not_depend_on_the_points_before() -> None:
+    obj = tw.Objective(relu_network(torch.nn.Tanh), F.cross_entropy, cancer(40))
+    plane = tw.landscape.random_plane(obj)
+    with pointwise(obj, plane, ["lambda_max", "lambda_min"], 2) as measure:
+        measure(plane.at([-1.0, 1.0]))
+        later = measure(plane.at([0.2, 0.1]))
+    with pointwise(obj, plane, ["lambda_max", "lambda_min"], 2) as measure:
+        assert measure(plane.at([0.2, 0.1])) == later
+
+
 def test_where_the_loss_is_not_finite() -> None:
     surface = tw.surfaces.Surface("root", lambda x: x.sum(0).sqrt(), [1.0, 1.0])
     plane = tw.landscape.axis_plane(surface)

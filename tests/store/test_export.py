@@ -9,7 +9,7 @@ import pytest
 import xarray
 
 from thalweg.errors import InvalidArgument, MissingData
-from thalweg.store import Run, dataset, export
+from thalweg.store import Run, dataset, export, put_dataset
 
 ALPHA, BETA = [-1.0, 0.0, 1.0], [0.1, 0.2]
 SLICE = {
@@ -124,3 +124,29 @@ def test_a_hostile_grid_name_writes_nowhere(run, tmp_path):
     with pytest.raises(InvalidArgument, match="must be 1 to 200 letters"):
         export(run, "csv", tmp_path / "out")
     assert not (tmp_path / "escaped.csv").exists()
+
+
+def test_a_dataset_is_put_and_comes_back(run, tmp_path):
+    axes = {"alpha": [0.0, 0.5], "beta": [1.0, 2.0, 4.0]}
+    values = np.array([[1.5, math.nan, math.inf], [0.0, -1.0, 1 / 3]])
+    told = {"kind": "random", "error": 0.01, "limits": ["a", "b"]}
+    found = xarray.Dataset({"loss": (("alpha", "beta"), values)}, coords=axes, attrs=told)
+    run.put_point("map", (7, 7), {"loss": 1.0})
+    put_dataset(run, "map", found)
+    back = dataset(run, "map")
+    np.testing.assert_array_equal(back.loss, values)
+    np.testing.assert_array_equal(back.beta, axes["beta"])
+    assert back.attrs == {"kind": "random", "error": 0.01, "limits": ["a", "b"]}
+    assert run.evaluations("map") == 6
+    results = json.loads(export(run, "csv", tmp_path / "out")[-1].read_text())
+    assert results["slice.map"] == {"axes": axes, "metrics": ["loss"]} | told
+
+
+def test_a_result_adds_to_a_description(run):
+    run.describe_grid(
+        "plane", {"axes": {"alpha": ALPHA, "beta": BETA}, "metrics": ["loss"], "seed": 5, "kind": "eigen"}
+    )
+    data = dataset(run, "plane")
+    assert (data.attrs["seed"], data.attrs["kind"]) == (0, "eigen")
+    assert list(data.data_vars) == ["loss", "accuracy"]
+    assert run.grid_description("other") == {}

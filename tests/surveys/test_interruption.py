@@ -52,7 +52,7 @@ def numbers(out: Path) -> dict[str, object]:
 
 @pytest.mark.parametrize(
     "target",
-    [["wine", "--resolution", "9", "--epochs", "8"], ["himmelblau", "--resolution", "15"]],
+    [["wine", "--resolution", "15", "--epochs", "8"], ["himmelblau", "--resolution", "15"]],
     ids=["model", "surface"],
 )
 def test_killed_survey_continues_to_the_same_numbers(tmp_path: Path, target: list[str]) -> None:

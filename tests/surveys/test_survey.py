@@ -18,7 +18,7 @@ from thalweg import problems, surfaces
 from thalweg.errors import InvalidArgument, NotDifferentiable, RunConflict
 from thalweg.objective import AbstractObjective, Objective
 from thalweg.problems import Problem, Training
-from thalweg.store import Run
+from thalweg.store import Run, dataset
 from thalweg.surfaces import Surface
 from thalweg.surveys import Settings, SurveyResult, folder_name, survey
 
@@ -96,10 +96,10 @@ class TestProblem:
         with Run.read(found.path) as run:
             assert run.kind == "survey"
             assert run.results() == found.results
-            assert run.grids() == ["eigen", "line", "random", "trajectory"]
-            assert {name: len(run.points(name)) for name in run.grids()} == {
-                "eigen": 9, "line": 5, "random": 9, "trajectory": 9,
-            }  # fmt: skip
+            sizes = {"eigen": 9, "line": 5, "random": 9, "trajectory": 9}
+            assert {name: len(run.points(name)) for name in run.grids()} == sizes | {
+                f"{name}.evaluated": size for name, size in sizes.items()
+            }
             assert len(run.series("training")) == 7
 
     def test_target_and_training(self, found: SurveyResult) -> None:
@@ -244,6 +244,84 @@ class TestProblem:
         assert made["versions"]["torch"] == version("torch")
         assert made["threads"] == torch.get_num_threads()
         assert "thalweg.survey('wine'" in made["command"]
+
+
+class TestPlanesToATolerance:
+    """The maps of a network that are known from a part of their points, against those of which every point is."""
+
+    SETTINGS = replace(COARSE, resolution=21)
+    PLANES = ("random", "trajectory", "eigen")
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def found(tmp_path_factory: pytest.TempPathFactory) -> dict[float, SurveyResult]:
+        out = tmp_path_factory.mktemp("adaptive")
+        training = Training("adam", lr=0.01, epochs=5)
+        return {
+            rtol: survey(
+                "wine",
+                out / str(rtol),
+                settings=replace(TestPlanesToATolerance.SETTINGS, rtol=rtol),
+                training=training,
+            )
+            for rtol in (0.0, 0.01)
+        }
+
+    def test_fewer_points_give_the_map_to_the_stated_error(self, found: dict[float, SurveyResult]) -> None:
+        saved = 0
+        for plane in self.PLANES:
+            whole, part = points(found[0.0].path, plane), points(found[0.01].path, plane)
+            described = found[0.01].results[f"slice.{plane}"]
+            assert (described["points"], len(part)) == (441, 441)
+            evaluated = {index for index, row in part.items() if row.get("evaluated", 1.0)}
+            assert described["evaluations"] == len(evaluated)
+            saved += 441 - len(evaluated)
+            exact = np.array([whole[index]["loss"] for index in part])
+            off = np.abs(np.array([row["loss"] for row in part.values()]) - exact)
+            size = np.maximum(np.abs(exact), 1e-3 * np.ptp(exact))
+            assert (off / size).max() <= described["error"] + 1e-12
+            # Accuracies are those of the points evaluated.
+            for index, row in part.items():
+                if index in evaluated:
+                    assert row["accuracy"] == whole[index]["accuracy"]
+                else:
+                    assert math.isnan(row["accuracy"])
+        assert saved >= 441
+
+    def test_every_point_is_evaluated_where_that_is_asked_for(self, found: dict[float, SurveyResult]) -> None:
+        for plane in self.PLANES:
+            described = found[0.0].results[f"slice.{plane}"]
+            assert (described["evaluations"], described["points"], described["error"]) == (441, 441, 0)
+            assert "All 441 points evaluated." in described["caption"]
+
+    def test_slices_say_what_they_rest_on_and_hide(self, found: dict[float, SurveyResult]) -> None:
+        results = found[0.01].results
+        top = results["eigenpairs"]["values"][0]
+        for plane in self.PLANES:
+            described = results[f"slice.{plane}"]
+            assert described["caption"][0].startswith("Evaluated on all 142 samples; ")
+            count, error = described["evaluations"], described["error"]
+            if error:
+                assert (
+                    f"{count} of 441 points evaluated, the rest interpolated to 1 %." in described["caption"]
+                )
+            assert described["limits"][0].startswith("In the picture the curvature at the center is ")
+            with Run.read(found[0.01].path) as run:
+                attributes = dataset(run, plane).attrs
+            assert attributes["curvature_largest"][0] == pytest.approx(top)
+            assert (attributes["samples"], attributes["points_evaluated"]) == (142, count)
+        with Run.read(found[0.01].path) as run:
+            inner = dataset(run, "eigen").attrs["curvature_in_plane"]
+        # The plane of the two stiffest directions has their curvature.
+        assert inner == pytest.approx(results["eigenpairs"]["values"][:2], rel=1e-2)
+
+
+def test_a_descent_that_never_leaves_its_start_has_no_line(tmp_path: Path) -> None:
+    surface = Surface("bowl", lambda x: (x**2).sum(0), [0.0, 0.0, 0.0])
+    found = survey(surface, tmp_path / "run", settings=COARSE)
+    assert found.results["slice.line"] is None
+    with Run.read(found.path) as run:
+        assert any("did not leave its start" in note for note in run.notes())
 
 
 class Counted(nn.Module):

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from thalweg.errors import InvalidArgument, RunConflict, UnknownName
 from thalweg.problems import Problem, Training
+from thalweg.schedules import cosine
 from thalweg.store import Run
 from thalweg.surveys import resolve, train, train_into
 from thalweg.surveys.minibatches import minibatches
@@ -211,6 +212,43 @@ def test_dropout_is_on_in_training_and_off_in_the_curves(tmp_path: Path) -> None
     evaluated.load_state_dict(kept[-1])
     x, y = data(37, 0)
     assert series[-1]["loss"] == pytest.approx(cross_entropy(evaluated(x), y).item(), rel=1e-6)
+
+
+def test_a_schedule_sets_the_rate_of_each_step_as_torchs_does(tmp_path: Path) -> None:
+    # Without momentum: under a schedule the velocity of "momentum" is another than torch's.
+    task = problem("batchnorm", "sgd")
+    steps = 5 * EPOCHS
+    mine = task.make_model(2)
+    own = torch.optim.SGD(mine.parameters(), lr=0.05, weight_decay=1e-3)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(own, T_max=steps)
+    first_rates = [0.05]
+    for epoch in range(1, EPOCHS + 1):
+        first_rates.append(own.param_groups[0]["lr"])
+        mine.train()
+        for x, y in minibatches(task.train, 8, 2, epoch):
+            own.zero_grad()
+            cross_entropy(mine(x), y).backward()
+            own.step()
+            falling.step()
+
+    def run(folder: Path, advance: Any = None) -> tuple[nn.Module, dict[str, Any], list[dict[str, float]]]:
+        model = task.make_model(2)
+        with Run.open(folder, kind="train", settings={}) as run:
+            how = train(task, model, run, seed=2, schedule=cosine(0.05, steps), advance=advance)
+            return model, how, run.series("training")
+
+    found, how, series = run(tmp_path / "whole")
+    for name, tensor in mine.state_dict().items():
+        # Single precision over 15 steps.
+        torch.testing.assert_close(found.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
+    assert how["schedule"] == "cosine(rate=0.05, steps=15, final=0.0)"
+    # A row has the rate that its epoch began with.
+    assert [row["lr"] for row in series] == pytest.approx(first_rates)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", Stop(2))
+    again, _, rows = run(tmp_path / "broken")
+    assert same_bits(again.state_dict(), found.state_dict())
+    assert rows == series
 
 
 class Stop:

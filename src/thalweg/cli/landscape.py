@@ -44,6 +44,12 @@ def landscape(
             "one is given, a surface's own map, else random."
         ),
     ] = None,
+    stack: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K", help="Slices along K random lines and their spread, in place of a plane.", min=2
+        ),
+    ] = None,
     normalization: Annotated[
         str, typer.Option(help="Of random directions: filter, layer, model or none.")
     ] = "filter",
@@ -59,7 +65,13 @@ def landscape(
             "plane_lambda_min."
         ),
     ] = "loss",
-    out: Annotated[Path | None, typer.Option(help="Run folder; runs/TARGET-landscape if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; runs/TARGET-landscape, or -stack, if not given.")
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(help="Look at so many of the data only, drawn with --seed; all if not given.", min=1),
+    ] = None,
     workers: Annotated[
         int, typer.Option(help="Processes that evaluate points side by side, each with one thread.", min=1)
     ] = 1,
@@ -78,15 +90,45 @@ def landscape(
         thalweg landscape digits --checkpoint runs/a
 
         thalweg landscape digits --trajectory runs/a --metrics loss,accuracy
+
+        thalweg landscape digits --checkpoint runs/a --stack 10
     """
     use_threads(threads)
     from thalweg import surveys
-    from thalweg.surveys.landscape import choose_plane, slice_landscape
+    from thalweg.cli.line_stack import show, stack_lines
+    from thalweg.surveys.landscape import choose_plane, on_sample, slice_landscape
 
     names = [name.strip() for name in metrics.split(",") if name.strip()]
-    folder = out or Path("runs") / f"{surveys.folder_name(target)}-landscape"
+    folder = (
+        out or Path("runs") / f"{surveys.folder_name(target)}-{'landscape' if stack is None else 'stack'}"
+    )
+    if stack is not None:
+        with optimizers_without_compiler(), TerminalProgress(quiet=quiet) as progress:
+            subject = subject_named(target, assignments, seed, checkpoint, trajectory)
+            if samples is not None:
+                subject = on_sample(subject, samples, seed)
+            progress.stage("evaluating the slices")
+            lines = stack_lines(
+                subject,
+                stack,
+                folder,
+                plane=plane,
+                normalization=normalization,
+                resolution=resolution,
+                span=span,
+                rtol=rtol,
+                metrics=names,
+                seed=seed,
+                workers=workers,
+                advance=progress.advance,
+            )
+        source = whereabouts(subject, checkpoint or trajectory, seed)
+        show(lines, target, source, folder, json=json)
+        return
     with optimizers_without_compiler(), TerminalProgress(quiet=quiet) as progress:
         subject = subject_named(target, assignments, seed, checkpoint, trajectory)
+        if samples is not None:
+            subject = on_sample(subject, samples, seed)
         progress.stage("choosing the plane")
         chosen = choose_plane(subject, plane, normalization=normalization, seed=seed)
         progress.stage("evaluating the slice")
@@ -118,6 +160,8 @@ def landscape(
                 "evaluations": found.slice.evaluations,
                 "axes": {name: axis.tolist() for name, axis in found.slice.axes.items()},
                 "values": {name: values.tolist() for name, values in found.slice.values.items()},
+                "attributes": found.slice.attributes(),
+                "caption": list(found.slice.caption),
                 "honesty": list(found.honesty.sentences),
                 "run": str(folder),
                 "picture": str(picture),
@@ -126,7 +170,7 @@ def landscape(
         )
         return
     print(f"{target}, {subject.objective.size:,} parameters, at {source}\n{told}\n")
-    for sentence in found.honesty.sentences:
+    for sentence in (*found.slice.caption, *found.honesty.sentences):
         print(f"  • {sentence}")
     print(f"\nRun: {folder}\nPicture: {picture}\nData: {dataset}")
 
@@ -158,4 +202,5 @@ def _figure(found: Slice, title: str) -> Figure:
             path = None if found.plane.kind == "through points" else found.plane.path
             labels = (found.plane.labels[0], found.plane.labels[1])
             plots.contours(axes[0], axes[1], found.values[name], ax, name=name, labels=labels, path=path)
+        plots.caption(figure, [*found.caption, *found.limits])
     return figure

@@ -21,6 +21,7 @@ from thalweg.cli.landscape import landscape
 from thalweg.cli.listing import names
 from thalweg.cli.lr_range import lr_range
 from thalweg.cli.optimizers import optimizers
+from thalweg.cli.pictures import pictures
 from thalweg.cli.report import report
 from thalweg.cli.stability import stability
 from thalweg.cli.survey import survey
@@ -51,6 +52,7 @@ for command in (
     critical_points,
     landscape,
     connect,
+    pictures,
     optimizers,
     audit,
     report,

@@ -14,7 +14,12 @@ from thalweg.cli.table import table_lines
 
 def print_json(value: Any) -> None:
     """Print one JSON object; numbers that are not finite become null, which JSON can hold."""
-    print(json.dumps(_finite(value), ensure_ascii=False, allow_nan=False))
+    print(as_json(value))
+
+
+def as_json(value: Any) -> str:
+    """The text that `print_json` prints."""
+    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:

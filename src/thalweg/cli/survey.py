@@ -49,6 +49,9 @@ def survey(
         typer.Option(help="Points along each axis of a plane; 41, or 101 on a surface, if not given."),
     ] = None,
     span: Annotated[float, typer.Option(help="Factor on the extent of every slice.")] = 1.0,
+    rtol: Annotated[
+        float, typer.Option(help="Relative error of a plane's points; 0 evaluates every one.", min=0.0)
+    ] = 0.01,
     k: Annotated[int, typer.Option("-k", help="Eigenpairs, half from each end of the spectrum.")] = 10,
     normalization: Annotated[
         str, typer.Option(help="Of random directions: filter, layer, model or none.")
@@ -98,7 +101,13 @@ def survey(
         epochs=epochs,
     )
     settings = surveys.Settings(
-        seed=seed, resolution=resolution, span=span, k=k, normalization=normalization, probes=probes
+        seed=seed,
+        resolution=resolution,
+        span=span,
+        rtol=rtol,
+        k=k,
+        normalization=normalization,
+        probes=probes,
     )
     if plan:
         subject = surveys.make_subject(

@@ -24,7 +24,8 @@ class Evaluated:
     coordinates: of every grid point (q, d), in row order; `places`: the same in units of the grid, -1 to 1.
     A run keeps each point. What it holds from other resolutions and spans are `seeds`, places (s, d) with values
     `seeded` (s, m), and `first`, the indices of those on this grid; a continued run starts from the same ones,
-    whatever the interrupted one added. count: evaluations now.
+    whatever the interrupted one added. count: evaluations now. found: the metrics (q, m) of every grid point, NaN where
+    it was not asked for.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Evaluated:
         self._names, self._run, self._grid, self._progress = list(axes), run, grid + SUFFIX, progress
         self.coordinates = _places(list(axes.values()))
         self.places = _places([np.linspace(-1, 1, len(axis)) for axis in axes.values()])
+        self.found = np.full((len(self.places), len(self._metrics)), np.nan)
         self.count = 0
         self._done = 0
         ends = np.array([[axis[0], axis[-1]] for axis in axes.values()])
@@ -58,11 +60,13 @@ class Evaluated:
         found: list[list[float]] = []
         # The same groups in a continued run, for the same bits.
         for start in range(0, len(chosen), self._together):
+            before = self.count
             found += self._group(self.coordinates[chosen[start : start + self._together]])
-            if self._progress is not None:
+            if self._progress is not None and self.count > before:
                 self._progress(self._done + len(found), len(self.coordinates))
         self._done += len(found)
-        return np.array(found).reshape(-1, len(self._metrics))
+        self.found[chosen] = np.array(found).reshape(-1, len(self._metrics))
+        return self.found[chosen]
 
     def _group(self, places: Array) -> list[list[float]]:
         numbers: list[int] = []

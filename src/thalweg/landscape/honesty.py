@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from thalweg.curvature import Eigenpairs, eigenpairs, hessian
+from thalweg.curvature import Eigenpairs, SymmetricOperator, eigenpairs, hessian
 from thalweg.landscape.plane import Plane
 from thalweg.numbers import number, with_error
 from thalweg.objective import AbstractObjective, Objective
@@ -63,22 +65,42 @@ class Honesty:
             )
         return (*told, *self.limits)
 
+    def attributes(self) -> dict[str, Any]:
+        """All of it but the plane's own limits in plain values."""
+        return {
+            "honesty": list(self.sentences[: len(self.sentences) - len(self.limits)]),
+            "curvature_in_plane": self.in_plane.tolist(),
+            "curvature_largest": self.largest.tolist(),
+            "curvature_largest_error": self.largest_errors.tolist(),
+            "curvature_smallest": self.smallest,
+            "curvature_smallest_error": self.smallest_error,
+            "degrees_to_largest": self.angles.tolist(),
+            "degrees_at_random": self.random_angle,
+        }
+
     def __str__(self) -> str:
         return "\n".join(self.sentences)
 
 
 def honesty(
-    obj: AbstractObjective, plane: Plane, *, k: int = 3, pairs: Eigenpairs | None = None, seed: int = 0
+    obj: AbstractObjective,
+    plane: Plane,
+    *,
+    k: int = 3,
+    pairs: Eigenpairs | None = None,
+    operator: SymmetricOperator | None = None,
+    seed: int = 0,
 ) -> Honesty:
     """Measure at the plane's center what the plane hides.
 
     Parameters
     ----------
-    k: leading eigenvectors to hold it against. pairs: eigenpairs from both ends at the center, where they are known.
+    k: leading eigenvectors to hold it against. pairs: eigenpairs from both ends at the center, where they are known;
+    operator: the Hessian there, where there is one.
     """
     center = obj.checked_point(plane.center)
     basis = torch.linalg.qr(plane.directions.double()).Q.to(center)
-    with hessian(obj, center) as operator:
+    with hessian(obj, center) if operator is None else nullcontext(operator) as operator:
         inner = (basis.T @ (operator @ basis)).double().cpu()
         if pairs is None:
             top = eigenpairs(operator, min(k, obj.size), "largest", 1e-2, seed=seed)

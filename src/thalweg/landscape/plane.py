@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 from thalweg.errors import InvalidArgument, ShapeMismatch
 
 AXES = ("alpha", "beta")
+_PARALLEL = 1e-3
+"""Sine of the angle from which on two directions span a plane, however much their points were rounded."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class Plane:
     kind: how it was chosen; labels: what each axis is; facts: numbers that belong to it, such as the variance
     explained; limits: sentences on what a picture of it cannot show.
     path: (T, d) coordinates of the points it was made from, and their `distances` (T,) from the plane.
+
+    Raises InvalidArgument for points or directions that are not finite, and directions that are zero or parallel.
     """
 
     center: Tensor
@@ -33,6 +38,27 @@ class Plane:
     limits: tuple[str, ...] = ()
     path: Tensor | None = None
     distances: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if not bool(torch.isfinite(self.center).all() and torch.isfinite(self.directions).all()):
+            raise InvalidArgument(
+                f"the points of a slice must be finite, got NaN or infinite entries ({self.kind})"
+            )
+        for i, direction in enumerate(self.directions.T):
+            if not bool(direction.any()):
+                raise InvalidArgument(
+                    f"direction {i + 1} of a slice must not be zero, as it is between equal points ({self.kind})"
+                )
+        if self.dim == 2:
+            first, second = self.directions.to(torch.promote_types(self.directions.dtype, torch.float32)).T
+            left = float((second - first * (first @ second / (first @ first))).norm())
+            length = float(second.norm())
+            # Differences of points carry the rounding of the points.
+            rounding = 8 * torch.finfo(self.center.dtype).eps * (float(self.center.norm()) + length)
+            if left <= min(rounding, _PARALLEL * length):
+                raise InvalidArgument(
+                    f"the two directions of a slice must not be parallel, as of points on one line ({self.kind})"
+                )
 
     @property
     def dim(self) -> int:
@@ -65,8 +91,8 @@ class Plane:
 
         Raises InvalidArgument for a resolution below 3 or a span that is not positive and finite.
         """
-        counts = [resolution] * self.dim if isinstance(resolution, int) else list(resolution)
-        if len(counts) != self.dim or min(counts) < 3:
+        counts = list(resolution) if isinstance(resolution, Sequence) else [resolution] * self.dim
+        if len(counts) != self.dim or not all(isinstance(n, Integral) and n >= 3 for n in counts):
             raise InvalidArgument(
                 f"resolution must be at least 3 along each of {self.dim} axes, got {resolution}"
             )

@@ -1,17 +1,43 @@
-"""Choosing a plane: random, along eigenvectors, along axes, or through given points."""
+"""Choosing a plane: random, along eigenvectors or the gradient, along axes, or through given points."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from thalweg.curvature import Eigenpairs, eigenpairs, hessian
+from thalweg.checks import one_of
+from thalweg.curvature import Eigenpairs, SymmetricOperator, eigenpairs, ggn, gradient_covariance, hessian
 from thalweg.errors import InvalidArgument
 from thalweg.landscape.normalization import Normalization, Treatment, normalized, treatments
 from thalweg.landscape.plane import Plane, check_points, shadow
 from thalweg.objective import AbstractObjective
+
+Matrix: TypeAlias = Literal["hessian", "ggn", "gradient_covariance"]
+
+_MATRICES: dict[Matrix, tuple[Callable[[AbstractObjective, Tensor], SymmetricOperator], str, str]] = {
+    "hessian": (
+        hessian,
+        "eigenvectors",
+        "It shows the two stiffest directions, so every other one is flatter.",
+    ),
+    "ggn": (
+        ggn,
+        "Gauss-Newton eigenvectors",
+        "It shows the two directions in which the outputs change most, weighted by the loss; what the Hessian adds to "
+        "that, negative curvature above all, is not looked for.",
+    ),
+    "gradient_covariance": (
+        gradient_covariance,
+        "gradient eigenvectors",
+        "It shows the two directions in which the samples' gradients are largest: in every other one they pull less.",
+    ),
+}
+"""By name: the operator at a point, the plane's kind, and what its eigenvectors are."""
+_PARALLEL = 0.01
+"""Sine of an angle to an eigenvector, which is known to about a thousandth, below which nothing is left across."""
 
 
 def random_plane(
@@ -68,38 +94,120 @@ def random_line(
     seed: int = 0,
     *,
     center: Tensor | None = None,
+    overrides: Mapping[str, Treatment] | None = None,
 ) -> Plane:
     """The one-dimensional `random_plane`."""
-    return random_plane(obj, normalization, seed, center=center, dim=1)
+    return random_plane(obj, normalization, seed, center=center, dim=1, overrides=overrides)
 
 
 def eigen_plane(
-    obj: AbstractObjective, *, center: Tensor | None = None, pairs: Eigenpairs | None = None, seed: int = 0
+    obj: AbstractObjective,
+    matrix: Matrix = "hessian",
+    *,
+    center: Tensor | None = None,
+    pairs: Eigenpairs | None = None,
+    seed: int = 0,
 ) -> Plane:
-    """The plane of the two stiffest directions: the top two Hessian eigenvectors at `center`, unit length.
+    """The plane of the top two eigenvectors of `matrix` at `center` (n,), the objective's point when None; unit length.
+
+    "hessian" has the two stiffest directions; "ggn" those of the Gauss-Newton matrix; "gradient_covariance" those of
+    the mean of gₙgₙᵀ over the samples' gradients gₙ, not centered, along which the gradients of single samples, and so
+    of batches, are largest.
 
     Parameters
     ----------
-    pairs: eigenpairs at `center` with the largest first, where they are known already.
+    pairs: eigenpairs of the matrix at `center` with the largest first, where they are known already.
+
+    Raises InvalidArgument for an unknown matrix or pairs without the two largest, NotDifferentiable for the samples'
+    gradients of an objective that has no samples.
+    Source, of the last: Gur-Ari, Roberts & Dyer (2018), Gradient descent happens in a tiny subspace.
     """
+    one_of("matrix", matrix, tuple(_MATRICES))
     center = obj.checked_point(center)
-    if pairs is None:
-        with hessian(obj, center) as operator:
-            pairs = eigenpairs(operator, 2, "largest", seed=seed)
-    # Of the pairs from both ends the first half, and the middle one, are from the top.
-    if pairs.which == "smallest" or pairs.values.numel() < (3 if pairs.which == "both" else 2):
-        raise InvalidArgument("pairs must hold at least the two largest eigenvalues")
-    reach = 0.1 * float(center.norm()) or 1.0
+    operator_of, kind, shown = _MATRICES[matrix]
+    pairs = _leading(obj, operator_of, center, pairs, 2, seed)
     values = pairs.values[:2].tolist()
     return Plane(
         center,
         pairs.vectors[:, :2],
-        ((-reach, reach),) * 2,
-        "eigenvectors",
+        (_around(center),) * 2,
+        kind,
         tuple(f"eigenvector {i + 1} (λ = {values[i]:.4g})" for i in range(2)),
-        {"lambda_1": values[0], "lambda_2": values[1]},
-        (shadow(obj.size, 2), "It shows the two stiffest directions, so every other one is flatter."),
+        {"matrix": matrix, "lambda_1": values[0], "lambda_2": values[1]},
+        (shadow(obj.size, 2), shown),
     )
+
+
+def gradient_plane(
+    obj: AbstractObjective, *, center: Tensor | None = None, pairs: Eigenpairs | None = None, seed: int = 0
+) -> Plane:
+    """The plane of the gradient and the stiffest direction: how a step downhill and its overshoot look.
+
+    Direction 1 is the gradient at `center` (n,), the objective's point when None, of unit length: the loss falls to the
+    left of it. Direction 2 is the Hessian's top eigenvector without its part along the gradient, of unit length;
+    `facts` has how much of it that is, as the cosine of their angle.
+
+    Parameters
+    ----------
+    pairs: eigenpairs of the Hessian at `center` with the largest first, where they are known already.
+
+    Raises InvalidArgument where the gradient is zero or not finite, or the eigenvector lies along it.
+    """
+    center = obj.checked_point(center)
+    gradient = obj.gradient(center)
+    norm = float(gradient.norm())
+    if not 0 < norm < float("inf"):
+        raise InvalidArgument(
+            f"center must have a gradient that is finite and not zero, got one of norm {norm}"
+        )
+    pairs = _leading(obj, hessian, center, pairs, 1, seed)
+    along, top = gradient / norm, pairs.vectors[:, 0]
+    cosine = float(along @ top)
+    across = top - cosine * along
+    left = float(across.norm())
+    if left < _PARALLEL:
+        raise InvalidArgument(
+            "center must have a gradient that does not lie along the top eigenvector, as here"
+        )
+    value = float(pairs.values[0])
+    return Plane(
+        center,
+        torch.stack([along, across / left], dim=1),
+        (_around(center),) * 2,
+        "gradient",
+        (f"gradient (norm {norm:.4g})", f"eigenvector 1 (λ = {value:.4g}) across the gradient"),
+        {"gradient_norm": norm, "lambda_1": value, "cosine": cosine},
+        (
+            shadow(obj.size, 2),
+            "It shows the steepest direction and the stiffest one: the way down of many steps bends out of it.",
+        ),
+    )
+
+
+def _leading(
+    obj: AbstractObjective,
+    matrix: Callable[[AbstractObjective, Tensor], SymmetricOperator],
+    center: Tensor,
+    pairs: Eigenpairs | None,
+    count: int,
+    seed: int,
+) -> Eigenpairs:
+    """Eigenpairs of which the first `count` are the largest: `pairs`, where they are, or found here."""
+    if pairs is None:
+        with matrix(obj, center) as operator:
+            return eigenpairs(operator, count, "largest", seed=seed)
+    # Of the pairs from both ends the first half, and the middle one, are from the top.
+    least = 2 * count - 1 if pairs.which == "both" else count
+    if pairs.which not in ("largest", "both") or pairs.values.numel() < least:
+        wanted = "largest eigenvalue" if count == 1 else f"{count} largest eigenvalues"
+        raise InvalidArgument(f"pairs must hold at least the {wanted}, got {pairs}")
+    return pairs
+
+
+def _around(center: Tensor) -> tuple[float, float]:
+    """A tenth of the length of the weights to either side."""
+    reach = 0.1 * float(center.norm()) or 1.0
+    return -reach, reach
 
 
 def axis_plane(obj: AbstractObjective, axes: tuple[int, int] = (0, 1), domain: Tensor | None = None) -> Plane:

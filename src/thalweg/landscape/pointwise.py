@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from thalweg.checks import one_of
-from thalweg.curvature import SymmetricOperator, eigenpairs, hessian
-from thalweg.curvature.spectrum.extraction import Which
+from thalweg.curvature import eigenpairs, hessian
 from thalweg.errors import NotDifferentiable
 from thalweg.landscape.plane import Plane
 from thalweg.objective import AbstractObjective
@@ -21,7 +20,6 @@ CURVATURES = ("lambda_max", "lambda_min", "plane_lambda_max", "plane_lambda_min"
 
 TOL = 1e-2
 """Of λmax and λmin, relative to the larger in size."""
-_NOISE = 0.3
 
 
 @contextmanager
@@ -30,8 +28,9 @@ def pointwise(
 ) -> Generator[Callable[[Tensor], dict[str, float]]]:
     """A function from θ (n,) to the metrics: those of the objective, and any of `CURVATURES`.
 
-    "lambda_max" and "lambda_min" are found to a hundredth of the larger one, each search starting near the eigenvector
-    at the point before: not from it alone, for another one may have overtaken it.
+    "lambda_max" and "lambda_min" are found to a hundredth of the larger one, by one search where both are asked for. It
+    starts at random at every point, and no point's values depend on the points before it: an eigenvector at the last
+    point may be one of the many of nearly zero here, of which the residual is small.
 
     Raises InvalidArgument for a name that is no metric.
     """
@@ -56,8 +55,6 @@ class _Curvatures:
         self.obj = obj
         self.names = names
         self.basis = torch.linalg.qr(plane.directions.double()).Q.to(obj.point)
-        self._vectors: dict[Which, Tensor] = {}
-        self._draw = torch.Generator().manual_seed(0)
 
     def __call__(self, theta: Tensor) -> dict[str, float]:
         """The curvatures at θ (n,); NaN where they cannot be computed, as where the loss is not finite."""
@@ -69,20 +66,15 @@ class _Curvatures:
     def _at(self, theta: Tensor) -> dict[str, float]:
         found: dict[str, float] = {}
         with hessian(self.obj, theta) as operator:
-            if "lambda_max" in self.names:
-                found["lambda_max"] = self._extreme(operator, "largest")
-            if "lambda_min" in self.names:
-                found["lambda_min"] = self._extreme(operator, "smallest")
+            if {"lambda_max", "lambda_min"} <= set(self.names):
+                values = eigenpairs(operator, min(2, self.obj.size), "both", TOL).values
+                found |= {"lambda_max": float(values[0]), "lambda_min": float(values[-1])}
+            elif "lambda_max" in self.names:
+                found["lambda_max"] = float(eigenpairs(operator, 1, "largest", TOL).values[0])
+            elif "lambda_min" in self.names:
+                found["lambda_min"] = float(eigenpairs(operator, 1, "smallest", TOL).values[0])
             if any(name.startswith("plane") for name in self.names):
                 inner = (self.basis.T @ (operator @ self.basis)).double()
                 values = torch.linalg.eigvalsh((inner + inner.T) / 2)
                 found |= {"plane_lambda_max": float(values[-1]), "plane_lambda_min": float(values[0])}
         return {name: found[name] for name in self.names}
-
-    def _extreme(self, operator: SymmetricOperator, which: Which) -> float:
-        start = torch.randn(self.obj.size, generator=self._draw, dtype=torch.float64).to(self.basis)
-        if which in self._vectors:
-            start = self._vectors[which] + _NOISE * start / start.norm()
-        pairs = eigenpairs(operator, 1, which, TOL, start=start)
-        self._vectors[which] = pairs.vectors[:, 0]
-        return float(pairs.values[0])

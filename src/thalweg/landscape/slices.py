@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,57 +18,18 @@ from thalweg.landscape.every_point import at_every_point
 from thalweg.landscape.plane import Plane
 from thalweg.landscape.pointwise import pointwise
 from thalweg.landscape.refinement import Refinement
+from thalweg.landscape.sampling import sampling_of
+from thalweg.landscape.slice import Slice
 from thalweg.landscape.workers import Workers
-from thalweg.objective import AbstractObjective
-from thalweg.store import Run
+from thalweg.objective import AbstractObjective, Objective
+from thalweg.store import Run, put_dataset
 
-if TYPE_CHECKING:
-    import xarray as xr
+__all__ = ["Slice", "describe", "evaluate", "evaluated_whole"]
 
 FEW = {1: 21, 2: 169}
 """By dimension: grids of at most this many points are evaluated whole."""
 _STEPPED = {"accuracy", "lambda_max", "lambda_min"}
 """Metrics that are not smooth: shares of samples, and eigenvalues that are found to a hundredth."""
-
-
-@dataclass(frozen=True)
-class Slice:
-    """An evaluated slice.
-
-    values: by metric, an array over the axes, NaN or infinite where the loss is.
-    axes: coordinates along each axis, by name. evaluations: points at which the objective was evaluated now.
-    error: what no interpolated point's error exceeds, relative to its size or to a thousandth of the map's range where
-    that is more, in any metric; an estimate with a margin, audited. 0 when every point was evaluated.
-    evaluated: which points were, over the axes. note: says so where the surface was too rough to interpolate.
-    """
-
-    plane: Plane
-    axes: dict[str, np.ndarray]
-    values: dict[str, np.ndarray]
-    evaluations: int
-    error: float
-    evaluated: np.ndarray
-    note: str = ""
-
-    @property
-    def dataset(self) -> xr.Dataset:
-        """The slice as labelled arrays, with what the plane is in its attributes."""
-        import xarray as xr
-
-        arrays = dict(self.values)
-        if not self.evaluated.all():
-            arrays["evaluated"] = self.evaluated
-        variables = {name: (tuple(self.axes), array) for name, array in arrays.items()}
-        return xr.Dataset(variables, coords=self.axes, attrs=self.attributes())
-
-    def attributes(self) -> dict[str, Any]:
-        """What the slice is, in plain values."""
-        attributes = {"kind": self.plane.kind, "labels": list(self.plane.labels), "error": self.error}
-        if self.plane.limits:
-            attributes["limits"] = list(self.plane.limits)
-        if self.note:
-            attributes["note"] = self.note
-        return attributes | dict(self.plane.facts)
 
 
 def evaluate(
@@ -81,6 +40,9 @@ def evaluate(
     rtol: float | None = 0.01,
     metrics: Sequence[str] = ("loss",),
     *,
+    also: Sequence[str] = (),
+    samples: int | None = None,
+    seed: int = 0,
     run: Run | None = None,
     grid: str = "slice",
     workers: int = 1,
@@ -99,21 +61,25 @@ def evaluate(
     interpolated.
     metrics: "loss", "accuracy", "gradient_norm"; and those of `pointwise`: "lambda_max" and "lambda_min" of the whole
     Hessian, "plane_lambda_max" and "plane_lambda_min" of the Hessian in the plane.
+    also: metrics to take along at the points that `metrics` take, NaN at the others: beside the loss, accuracy costs
+    nothing.
+    samples: how many of the data, drawn at random with `seed`, stand for all of them; None: all. `Slice.sampling` says
+    what error that is.
     run: a run folder that each point is written to as it is evaluated; points already there are not evaluated.
     grid: the slice's name in the run folder. For None as `rtol` each point is put there, by its indices. Otherwise
     GRID.evaluated gets the evaluated points with their coordinates, in order, which serve slices of any resolution,
-    span and tolerance, and GRID the whole map once it is known, with "evaluated" 0 or 1.
+    span and tolerance, and GRID the whole map once it is known, with "evaluated" 0 or 1 where not every point was. What
+    the slice is goes beside it.
     workers: processes that evaluate points side by side, each with a thread of its own; not for None as `rtol`.
     progress: called with (points done, points in all); the first number may end below the second.
 
     Raises
     ------
-    InvalidArgument: resolution, span, rtol, metrics or grid cannot be used.
-    RunConflict: the run's grid of this name is of another objective or plane; where either had None as `rtol`, also
-    of another resolution or span.
+    InvalidArgument: resolution, span, rtol, metrics, samples or grid cannot be used.
+    RunConflict: the run's grid of this name is of another objective, sample or plane; where either had None as `rtol`,
+    also of another resolution or span.
     """
-    if isinstance(metrics, str) or not metrics:
-        raise InvalidArgument(f'metrics must be a list such as ["loss"], got {metrics!r}')
+    names = _names(metrics, also)
     if rtol is not None and not rtol >= 0:
         raise InvalidArgument(f"rtol must be None or not negative, got {rtol}")
     whole_number("workers", workers)
@@ -121,28 +87,98 @@ def evaluate(
         raise InvalidArgument(
             f"workers must be 1 for rtol=None, got {workers}: rtol=0 evaluates every point too"
         )
+    if samples is not None:
+        if not isinstance(obj, Objective):
+            raise InvalidArgument(f"samples is for a model on data: {obj.name} has none")
+        obj = obj.sample(samples, seed)
     axes = {name: values.numpy() for name, values in plane.axes(resolution, span).items()}
     shape = tuple(len(values) for values in axes.values())
     if rtol is None:
-        found, count = at_every_point(obj, plane, axes, metrics, run, grid, progress)
-        return Slice(plane, axes, found, count, 0.0, np.ones(shape, dtype=bool))
+        arrays, count = at_every_point(obj, plane, axes, names, run, grid, progress)
+        known = _Known(arrays, count, 0.0, np.ones(shape, dtype=bool))
+    else:
+        known = _to_tolerance(obj, plane, axes, rtol, metrics, names, run, grid, workers, progress)
+    sampling = sampling_of(obj, plane, list(axes.values()), known.arrays.get("loss"), known.evaluated)
+    found = Slice(
+        plane, axes, known.arrays, known.count, known.error, known.evaluated, known.note, sampling, obj
+    )
+    if run is not None and rtol is None:
+        describe(run, grid, found)
+    elif run is not None:
+        put_dataset(run, grid, found.dataset)
+    return found
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A map as `Slice` has it: `arrays` are its values, `count` its evaluations."""
+
+    arrays: dict[str, np.ndarray]
+    count: int
+    error: float
+    evaluated: np.ndarray
+    note: str = ""
+
+
+def _to_tolerance(
+    obj: AbstractObjective,
+    plane: Plane,
+    axes: Mapping[str, np.ndarray],
+    rtol: float,
+    metrics: Sequence[str],
+    names: list[str],
+    run: Run | None,
+    grid: str,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> _Known:
+    """Evaluate `names`, of which the `metrics`, its first, are to be known everywhere; otherwise as `evaluate`."""
     if run is not None:
         claim(run, grid, obj, plane, None)
-    cheap = obj.batched and list(metrics) == ["loss"]
-    whole = cheap or math.prod(shape) <= FEW[plane.dim] or bool(_STEPPED & set(metrics))
+    shape = tuple(len(values) for values in axes.values())
+    cheap = obj.batched and names == ["loss"]
+    whole = evaluated_whole(obj, shape, metrics)
     # About how many points there will be decides whether to compile.
     expected = math.prod(shape) // (1 if whole else 7)
-    with _measuring(obj, plane, metrics, expected, cheap, workers) as measure:
+    leading = len(metrics)
+    with _measuring(obj, plane, names, expected, cheap, workers) as measure:
         together = 64 if cheap else 4 * workers if workers > 1 else 1
-        points = Evaluated(measure, together, axes, metrics, run, grid, progress)
-        refinement = Refinement(points.places, shape, points.ask, points.first, points.seeds, points.seeded)
+        points = Evaluated(measure, together, axes, names, run, grid, progress)
+        refinement = Refinement(
+            points.places,
+            shape,
+            lambda chosen: points.ask(chosen)[:, :leading],
+            points.first,
+            points.seeds,
+            points.seeded[:, :leading],
+        )
         refined = refinement.run(0.0 if whole else rtol)
-    arrays = {name: refined.values[:, m].reshape(shape) for m, name in enumerate(metrics)}
-    evaluated = refined.evaluated.reshape(shape)
-    if run is not None:
-        _keep(run, grid, arrays | {"evaluated": evaluated}, shape)
+    columns = np.hstack([refined.values, points.found[:, leading:]])
+    arrays = {name: column.reshape(shape) for name, column in zip(names, columns.T, strict=True)}
     note = "the surface is rough at this resolution: every point was evaluated" if refined.rough else ""
-    return Slice(plane, axes, arrays, points.count, refined.error, evaluated, note)
+    return _Known(arrays, points.count, refined.error, refined.evaluated.reshape(shape), note)
+
+
+def evaluated_whole(obj: AbstractObjective, shape: Sequence[int], metrics: Sequence[str]) -> bool:
+    """Whether `evaluate` takes every point of a grid of this shape, whatever the tolerance."""
+    cheap = obj.batched and list(metrics) == ["loss"]
+    return cheap or math.prod(shape) <= FEW[len(shape)] or bool(_STEPPED & set(metrics))
+
+
+def describe(run: Run, grid: str, found: Slice) -> None:
+    """Leave what the slice is, all that is known of it by now, beside its points in the run, for exports."""
+    run.describe_grid(
+        grid,
+        {"axes": found.axes, "metrics": list(found.dataset.data_vars)} | found.attributes(),
+    )
+
+
+def _names(metrics: Sequence[str], also: Sequence[str]) -> list[str]:
+    if isinstance(metrics, str) or not metrics:
+        raise InvalidArgument(f'metrics must be a list such as ["loss"], got {metrics!r}')
+    if isinstance(also, str):
+        raise InvalidArgument(f'also must be a list such as ["accuracy"], got {also!r}')
+    return [*metrics, *(name for name in also if name not in metrics)]
 
 
 @contextmanager
@@ -160,11 +196,3 @@ def _measuring(
     else:
         with pointwise(obj, plane, metrics, points) as evaluator:
             yield lambda places: [evaluator(plane.at(place)) for place in places]
-
-
-def _keep(run: Run, grid: str, arrays: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> None:
-    """Put the whole map into the run, in place of one of another resolution, span or tolerance."""
-    indices = itertools.product(*map(range, shape))
-    rows = {index: {name: float(array[index]) for name, array in arrays.items()} for index in indices}
-    run.drop_points(grid)
-    run.put_points(grid, rows)

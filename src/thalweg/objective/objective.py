@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from thalweg.checks import whole
 from thalweg.errors import InvalidArgument, OutOfMemory
 from thalweg.objective.abstract import AbstractObjective, Block
 from thalweg.objective.batch_loss import BatchLoss, LossFunction, ModelBatchLoss, ModelOutputs, loss_count
@@ -25,6 +26,7 @@ from thalweg.objective.linearization import graph_bytes
 from thalweg.objective.metrics import check_metrics
 from thalweg.objective.parameters import Selection, blocks, flatten, select, unflatten
 from thalweg.objective.preserved import batchnorms, preserved, preserved_rng
+from thalweg.objective.sampling import Drawn, sampled
 from thalweg.objective.stochastic import check_deterministic
 from thalweg.objective.weighted_sum import is_out_of_memory, weighted_sum
 
@@ -118,6 +120,7 @@ class Objective(AbstractObjective):
                 "give the data in batches of the size you mean"
             )
         self.samples: int = samples
+        self.drawn: Drawn | None = None
         self._checked_deterministic = False
         self._differentiates_inside = False
         self._bytes_per_sample: float | None = None
@@ -164,6 +167,31 @@ class Objective(AbstractObjective):
         _check_batchnorm(self.model, batchnorm)
         other = copy.copy(self)
         other.batchnorm = batchnorm
+        other._checked_deterministic = False
+        return other
+
+    def sample(self, samples: int, seed: int = 0) -> Objective:
+        """The same objective, of the same model, on `samples` of its data, drawn at random without replacement.
+
+        `drawn` says of how many, and with which seed. All the data are the objective itself.
+        Raises InvalidArgument for fewer than one or more than there are, or for batchnorm="batch".
+        """
+        if whole("samples", samples) > self.samples:
+            raise InvalidArgument(
+                f"samples must be at most the {self.samples:,} of the data, got {samples:,}"
+            )
+        if samples == self.samples:
+            return self
+        if self.batchnorm == "batch":
+            raise InvalidArgument(
+                'samples cannot be drawn with batchnorm="batch", whose statistics are those of the batches as they '
+                'are: use "eval" or "recalibrate"'
+            )
+        other = copy.copy(self)
+        with preserved_rng():
+            other.batches = sampled(self.batches, samples, seed)
+        other.samples = samples
+        other.drawn = Drawn(samples, self.drawn.of if self.drawn else self.samples, seed)
         other._checked_deterministic = False
         return other
 

@@ -54,11 +54,12 @@ def ground(
     track: Floats,
     tint: Tint = STRONG,
     *,
-    colorbar: bool = True,
+    colorbar: bool | Axes = True,
 ) -> None:
     """Draw the field (a, b) over x (a,) and y (b,), its values off the track (t, 2), and, if wanted, a colour bar.
 
-    NaN in the track parts one path from the next. Values that are not finite are hatched, those above the scale dotted.
+    The bar takes its room from `ax`, unless it is given Axes of its own. NaN in the track parts one path from the next.
+    Values that are not finite are hatched, those above the scale dotted.
     """
     if np.isnan(field).any():
         ax.patch.set(hatch="////", facecolor="0.93", edgecolor="0.45")
@@ -69,16 +70,18 @@ def ground(
     # Without an edge of its own colour, viewers show the page between neighbouring bands.
     filled.set_edgecolor("face")
     levels = scale.levels()
-    if levels.size:
-        inks = [tint.ink if scale.norm()(level) < tint.black_from else "black" for level in levels]
-        lines = ax.contour(x, y, shown, levels=levels, colors=inks, linewidths=0.6, alpha=0.75)
+    # On a scale that several maps share, a map need not reach all levels.
+    reached = levels[(levels > shown.min()) & (levels < shown.max())]
+    if reached.size:
+        inks = [tint.ink if scale.norm()(level) < tint.black_from else "black" for level in reached]
+        lines = ax.contour(x, y, shown, levels=reached, colors=inks, linewidths=0.6, alpha=0.75)
         places = label_places(lines.get_paths(), np.array([[x[0], x[-1]], [y[0], y[-1]]]), track)
         ax.clabel(lines, fmt=plain, fontsize=8, manual=places)
     if scale.above:
         over = np.ma.masked_invalid(field - scale.base).T
         ax.contourf(x, y, over, levels=[scale.upper, np.inf], colors="none", hatches=["..."])
     if colorbar:
-        _colorbar(ax, filled, scale, name, levels)
+        _colorbar(ax, filled, scale, name, levels, None if colorbar is True else colorbar)
 
 
 def shallow(field: Floats) -> Heights:
@@ -89,10 +92,14 @@ def shallow(field: Floats) -> Heights:
     return Heights.of(np.maximum(field, _SHALLOW * finite.max()))
 
 
-def _colorbar(ax: Axes, filled: QuadContourSet, scale: Heights, name: str, levels: Floats) -> None:
+def _colorbar(
+    ax: Axes, filled: QuadContourSet, scale: Heights, name: str, levels: Floats, own: Axes | None
+) -> None:
     figure: Any = ax.figure
     place: dict[str, Any] = {"ax": ax, "pad": 0.02, "fraction": 0.06}
-    if ax.get_aspect() != "auto" and figure.get_layout_engine() is not None:
+    if own is not None:
+        place = {"cax": own}
+    elif ax.get_aspect() != "auto" and figure.get_layout_engine() is not None:
         # As high as the map itself, which need not fill its place; it takes a layout engine to find the room.
         wide = 0.045 * min(1.0, np.ptp(ax.get_ylim()) / np.ptp(ax.get_xlim()))
         place = {"cax": ax.inset_axes((1 + wide / 2, 0, wide, 1))}

@@ -64,7 +64,7 @@ def line_exhibit(described: dict[str, Any]) -> Exhibit:
         f"slice-{described['name']}",
         described.get("title") or f"Slice “{described['name']}”",
         [(svg(axes), f"Loss over α, {label}, from {number(alpha[0])} to {number(alpha[-1])}.{ends}")],
-        remarks,
+        described.get("caption", []) + remarks,
         described.get("limits", []),
         facts_of(described),
         [("Values", csv_text({"alpha": alpha} | values))],

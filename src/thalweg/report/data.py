@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from thalweg.landscape.evaluated import SUFFIX
 from thalweg.store import JSON, Run
 
 STAGES = {
@@ -36,7 +37,8 @@ def collect(run: Run) -> dict[str, Any]:
 
     Keys: "format", 1; "run", its name, kind, time of creation and settings; "results", all but slices by name;
     "slices", each its description with "name", "values" (metric to nested lists over the axes, None where a
-    point was not evaluated), "seconds" and "count" of evaluated points, planes along the path first;
+    point is not there), "seconds" and "count" of points that were evaluated, not interpolated, planes along the path
+    first;
     "series"; "seconds" by result; "notes"; "missing", what a whole survey has and this run lacks, in words.
     """
     results, durations = run.results(), run.seconds()
@@ -84,7 +86,8 @@ def _slice(run: Run, grid: str, description: dict[str, JSON], duration: float) -
         if len(index) == len(shape) and all(i < n for i, n in zip(index, shape, strict=True)):
             for metric in values.keys() & row.keys():
                 _place(values[metric], index, row[metric])
-    return {"name": grid, **description, "values": values, "seconds": duration, "count": len(points)}
+    count = sum(1 for row in points.values() if row.get("evaluated", 1.0))
+    return {"name": grid, **description, "values": values, "seconds": duration, "count": count}
 
 
 def _empty(shape: list[int]) -> Any:
@@ -103,6 +106,8 @@ def _order(described: dict[str, JSON]) -> tuple[bool, int]:
 
 
 def _missing(run: Run, name: str) -> str:
-    done = len(run.points(name.removeprefix(_SLICE))) if name.startswith(_SLICE) else 0
+    grid = name.removeprefix(_SLICE)
+    # A map comes at the end, the evaluated points as they are made.
+    done = len(run.points(f"{grid}{SUFFIX}") or run.points(grid)) if name.startswith(_SLICE) else 0
     called = STAGES[name] if name in STAGES[name] else f"{STAGES[name]} ({name})"
     return called + (f", of which {done:,} points are evaluated" if done else "")

@@ -46,7 +46,8 @@ def facts_of(described: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = [(meaning_of(f"slice.facts.{key}")[0], text_of(value)) for key, value in facts.items()]
     evaluations, error = described.get("evaluations"), described.get("error")
     if evaluations is not None:
-        found.append(("points evaluated", number(evaluations)))
+        of = f" of {number(described['points'])}" if "points" in described else ""
+        found.append(("points evaluated", f"{number(evaluations)}{of}"))
     if error:
         found.append(("largest relative error of an interpolated point", number(error, 2)))
     found.append(("seconds", number(described["seconds"], 2)))

@@ -52,7 +52,7 @@ def map_exhibit(described: dict[str, Any], minima: list[list[float]]) -> Exhibit
                 f"The same loss as a surface in three dimensions, seen from above and the side. {summary}",
             ),
         ],
-        heights.remarks("loss") + _path_remarks(x, y, loss, path, truth),
+        described.get("caption", []) + heights.remarks("loss") + _path_remarks(x, y, loss, path, truth),
         [
             *described.get("limits", []),
             f"Between the grid's points, {number(x[1] - x[0], 2)} by {number(y[1] - y[0], 2)} apart, "

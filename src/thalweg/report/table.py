@@ -126,7 +126,7 @@ def _row(
 
 
 def _slice_rows(described: dict[str, Any]) -> Iterator[Row]:
-    for key in ("evaluations", "error"):
+    for key in ("points", "evaluations", "error"):
         if isinstance(described.get(key), int | float):
             yield _row(f"slice.{key}", described[key])
     losses = list(_flat(described["values"].get("loss")))

@@ -2,7 +2,7 @@
 
 from thalweg.store.checkpoint import checkpoint_files, load_checkpoint
 from thalweg.store.encoding import JSON
-from thalweg.store.export import dataset, export
+from thalweg.store.export import dataset, export, put_dataset
 from thalweg.store.run import Run
 
-__all__ = ["JSON", "Run", "checkpoint_files", "dataset", "export", "load_checkpoint"]
+__all__ = ["JSON", "Run", "checkpoint_files", "dataset", "export", "load_checkpoint", "put_dataset"]

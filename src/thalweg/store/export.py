@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -26,13 +27,15 @@ if TYPE_CHECKING:
 
     import xarray
 
+Attribute: TypeAlias = str | int | float | list[str] | list[int] | list[float]
+
 
 def dataset(run: Run, grid: str) -> xarray.Dataset:
     """A grid as a Dataset: one variable per metric over the grid's axes, NaN where a point is missing.
 
-    Axes and metrics are those of the result "slice.GRID", {"axes": {name: coordinates}, "metrics": [...],
-    ...}; the rest of it becomes attributes, nested values as JSON text. Without such a result, as in a run
-    that was interrupted early, axes are "i", "j", ... and coordinates the indices.
+    Axes and metrics are those of the grid's description and of the result "slice.GRID", {"axes": {name: coordinates},
+    "metrics": [...], ...}; the rest of both becomes attributes, what is nested deeper than a list as JSON text. Without
+    either, as in a run that was interrupted early, axes are "i", "j", ... and coordinates the indices.
 
     Raises MissingData if the run has no such grid, InvalidArgument if its points do not fit its axes.
     """
@@ -48,12 +51,29 @@ def dataset(run: Run, grid: str) -> xarray.Dataset:
     return xarray.Dataset(variables, coords=table.axes, attrs=table.attributes)
 
 
+def put_dataset(run: Run, grid: str, found: xarray.Dataset) -> None:
+    """Put every point of a Dataset over one or more axes into the run, in place of the grid of that name.
+
+    Its attributes become the grid's description: `dataset` reads both back, and `export` writes them.
+    """
+    axes = {str(name): np.asarray(found[name], dtype=np.float64).tolist() for name in found.sizes}
+    arrays = {str(name): np.asarray(variable, dtype=np.float64) for name, variable in found.data_vars.items()}
+    attributes = {str(name): value for name, value in found.attrs.items()}
+    indices = itertools.product(*(range(len(axis)) for axis in axes.values()))
+    rows = {index: {name: float(array[index]) for name, array in arrays.items()} for index in indices}
+    # In this order no description is ever beside points of another grid.
+    run.drop_points(grid)
+    run.describe_grid(grid, {"axes": axes, "metrics": list(arrays)} | attributes)
+    run.put_points(grid, rows)
+
+
 def export(run: Run, format: str, out: str | os.PathLike[str]) -> list[Path]:
     """Write a run's numbers into the folder `out` and return the paths of the files.
 
-    "netcdf" writes GRID.nc for every grid, "vtk" GRID.vtk. "csv" writes GRID.csv (axes, then metrics; a line per stored
-    point), series.NAME.csv for every series, and results.json (non-finite numbers as the strings "NaN",
-    "Infinity" and "-Infinity", which strict JSON has no numbers for). Every file is replaced whole.
+    "netcdf" writes GRID.nc for every grid, "vtk" GRID.vtk, both with what the grid is. "csv" writes GRID.csv (axes,
+    then metrics; a line per stored point), series.NAME.csv for every series, and results.json, with what each grid is
+    under "slice.GRID" (non-finite numbers as the strings "NaN", "Infinity" and "-Infinity", which strict JSON has no
+    numbers for). Every file is replaced whole.
 
     Raises InvalidArgument for another format or an `out` that cannot be written.
     """
@@ -75,13 +95,13 @@ def export(run: Run, format: str, out: str | os.PathLike[str]) -> list[Path]:
 class _Table:
     axes: dict[str, list[float]]
     metrics: list[str]
-    attributes: dict[str, str | int | float]
+    attributes: dict[str, Attribute]
     points: dict[tuple[int, ...], dict[str, float]]
 
 
 def _table(run: Run, grid: str) -> _Table:
     points = run.points(grid)
-    description: dict[str, JSON] = dict(run.result(f"slice.{grid}") or {})
+    description: dict[str, JSON] = _description(run, grid)
     if not points and not description:
         raise MissingData(f"{run.path} has no grid {grid!r}: it has {', '.join(run.grids()) or 'none'}")
     axes = description.pop("axes", None) or _bare_axes(points)
@@ -97,16 +117,26 @@ def _table(run: Run, grid: str) -> _Table:
     return _Table(axes, metrics, {key: _attribute(value) for key, value in description.items()}, points)
 
 
+def _description(run: Run, grid: str) -> dict[str, JSON]:
+    return run.grid_description(grid) | (run.result(f"slice.{grid}") or {})
+
+
 def _bare_axes(points: Iterable[tuple[int, ...]]) -> dict[str, list[float]]:
     columns = zip(*points, strict=False)
     return {name: list(range(max(column) + 1)) for name, column in zip("ijklmn", columns, strict=False)}
 
 
-def _attribute(value: JSON) -> str | int | float:
+def _attribute(value: JSON) -> Attribute:
     # NetCDF attributes have neither booleans nor nesting.
-    return (
-        value if isinstance(value, str | int | float) and not isinstance(value, bool) else json.dumps(value)
-    )
+    if _is_plain(value):
+        return value
+    lists = isinstance(value, list) and value and all(map(_is_plain, value))
+    alike = lists and len({isinstance(item, str) for item in value}) == 1
+    return value if alike else json.dumps(value)
+
+
+def _is_plain(value: JSON) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
 
 
 _Writer = Callable[[Path], Any]
@@ -127,7 +157,9 @@ def _csv(run: Run) -> dict[str, _Writer]:
         return lambda path: _write_rows(path, *_series_rows(run, name))
 
     def write_results(path: Path) -> None:
-        text = json.dumps(_finite(run.results()), indent=1, allow_nan=False)
+        described = {f"slice.{grid}": _description(run, grid) for grid in run.grids()}
+        results = run.results() | {name: value for name, value in described.items() if value}
+        text = json.dumps(_finite(results), indent=1, allow_nan=False)
         path.write_text(text + "\n", encoding="utf-8")
 
     grids = {f"{grid}.csv": grid_writer(grid) for grid in run.grids()}

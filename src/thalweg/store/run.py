@@ -148,6 +148,15 @@ class Run:
             self._database.put_meta(key, encode(claim, "claim"))
         return self._database.meta(key)
 
+    def describe_grid(self, grid: str, description: Mapping[str, JSON]) -> None:
+        """Say what a grid is, in place of what was said: {"axes": {name: coordinates}, "metrics": [...], ...}."""
+        key = f"description {checked_name(grid, 'grid')}"
+        self._database.put_meta(key, encode(description, "description"))
+
+    def grid_description(self, grid: str) -> dict[str, JSON]:
+        """What `describe_grid` said, empty where it said nothing."""
+        return self._database.meta(f"description {checked_name(grid, 'grid')}") or {}
+
     def points(self, grid: str) -> dict[tuple[int, ...], dict[str, float]]:
         """Index to values of every stored point of `grid`, in the order of the indices."""
         rows = self._database.execute("SELECT position, numbers FROM points WHERE grid = ?", grid)

@@ -3,6 +3,7 @@
 from thalweg.surveys.checkpoints import Checkpoints, training_in
 from thalweg.surveys.connection import aligned_state, path_optimizer
 from thalweg.surveys.plan import Plan, PlannedStage, plan, plan_of_measures
+from thalweg.surveys.resnet_pictures import NetworkPicture, ResNetPictureSettings, resnet_pictures
 from thalweg.surveys.settings import Settings
 from thalweg.surveys.stability import kin, limits_of, stability_in_run, stability_of
 from thalweg.surveys.subject import Subject, make_subject
@@ -14,9 +15,11 @@ from thalweg.surveys.training_run import train_into
 
 __all__ = [
     "Checkpoints",
+    "NetworkPicture",
     "Plan",
     "PlannedStage",
     "Progress",
+    "ResNetPictureSettings",
     "Settings",
     "Subject",
     "SurveyResult",
@@ -30,6 +33,7 @@ __all__ = [
     "path_optimizer",
     "plan",
     "plan_of_measures",
+    "resnet_pictures",
     "resolve",
     "stability_in_run",
     "stability_of",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,6 +25,7 @@ from thalweg.landscape import (
     trajectory_plane,
 )
 from thalweg.landscape.honesty import Honesty, honesty
+from thalweg.landscape.slices import describe
 from thalweg.objective import Objective
 from thalweg.store import Run
 from thalweg.surfaces import Surface
@@ -56,6 +57,14 @@ class _OnDisk:
 
     def __getitem__(self, position: int) -> Tensor:
         return self.objective.flatten(self.checkpoints[position])
+
+
+def on_sample(subject: Subject, samples: int, seed: int) -> Subject:
+    """The subject on so many of its data, drawn with `seed`; InvalidArgument for a surface or more than there are."""
+    objective = subject.objective
+    if not isinstance(objective, Objective):
+        raise InvalidArgument(f"samples is for a model on data: {subject.target.name} has none")
+    return replace(subject, objective=objective.sample(samples, seed))
 
 
 def choose_plane(
@@ -108,7 +117,7 @@ def slice_landscape(
 ) -> LandscapeResult:
     """Evaluate the slice into the run folder `out`; the same call continues, also with other resolution or rtol.
 
-    Raises RunConflict where `out` holds another plane's points, and what `evaluate` raises.
+    Raises RunConflict where `out` holds another plane's or sample's points, and what `evaluate` raises.
     """
     objective = subject.objective
     settings = {"target": subject.target.name, "objective": objective.fingerprint(), "kind": plane.kind}
@@ -126,6 +135,8 @@ def slice_landscape(
             progress=advance,
         )
         hidden = honesty(objective, plane, seed=seed)
+        found = replace(found, known=hidden)
+        describe(run, GRID, found)
         run.put_result("honesty", {"sentences": list(hidden.sentences)} | _numbers(hidden))
         run.put_tensors("plane", {"center": plane.center, "directions": plane.directions.contiguous()})
     return LandscapeResult(out, found, hidden)

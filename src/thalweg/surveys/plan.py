@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,15 @@ from typing import Literal
 import torch
 
 from thalweg.curvature.critical.classification import DENSE_UP_TO
+from thalweg.landscape.slices import evaluated_whole
 from thalweg.objective import AbstractObjective, Objective
 from thalweg.surfaces import Surface
 from thalweg.surveys.minibatches import batches_per_epoch
 from thalweg.surveys.settings import Settings
 from thalweg.surveys.subject import Subject
+
+_SHARE = {1: 0.4, 2: 0.2}
+"""By dimension: of a slice's points, those that are evaluated to know the others to a hundredth."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,8 @@ class Plan:
 def plan(subject: Subject, settings: Settings) -> Plan:
     """Time one loss, gradient and Hessian product at the subject's present point and count what a survey needs.
 
-    Counts that depend on convergence (eigenpairs, trace) are typical ones; times hold for this machine as it is
-    loaded now, and do not include drawing the report.
+    Counts that depend on convergence (eigenpairs, trace, slices to a tolerance) are typical ones; times hold for this
+    machine as it is loaded now, and do not include drawing the report.
     """
     objective = subject.objective
     costs = _Costs.of(objective, subject.metrics)
@@ -48,8 +53,13 @@ def plan(subject: Subject, settings: Settings) -> Plan:
     size, k = objective.size, min(settings.k, objective.size)
     given = len(subject.checkpoints or ())
     travels = subject.training is not None or given > 2 or isinstance(objective, Surface)
-    slices = 1 if size <= 2 else 2 + travels
-    points = settings.line_resolution + slices * settings.plane_resolution(objective) ** 2
+    # One dimension has no plane, and two are one.
+    planes = size - 1 if size <= 2 else 2 + travels
+    line, plane = settings.line_resolution, settings.plane_resolution(objective)
+    metrics = subject.metrics
+    points = _points(objective, (line,), settings.rtol, metrics) + planes * _points(
+        objective, (plane, plane), settings.rtol, ("loss",)
+    )
     stages = [
         PlannedStage("losses and accuracies", 4, "loss", 4 * loss),
         _products("eigenpairs", min(size, 2 * (2 * k + 18)), product),
@@ -70,6 +80,15 @@ def plan(subject: Subject, settings: Settings) -> Plan:
     path = given or (subject.training.epochs + 1 if subject.training else 1)
     memory = _memory(objective, max(2 * k + 20, settings.steps + 4) + path)
     return Plan(tuple(stages), sum(stage.seconds for stage in stages), memory)
+
+
+def _points(
+    objective: AbstractObjective, shape: tuple[int, ...], rtol: float, metrics: tuple[str, ...]
+) -> int:
+    """About how many points of a slice are evaluated."""
+    points = math.prod(shape)
+    every = not rtol or evaluated_whole(objective, shape, metrics)
+    return points if every else round(_SHARE[len(shape)] * points)
 
 
 def plan_of_measures(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from thalweg.checks import not_negative
 from thalweg.errors import InvalidArgument
 from thalweg.objective import AbstractObjective
 
@@ -15,7 +16,8 @@ class Settings:
 
     resolution: points along each axis of a plane, 41 when None and 101 on a surface, which costs next to nothing;
         line_resolution: along a line.
-    span: factor on the extent of each slice; normalization: of the random directions.
+    span: factor on the extent of each slice; normalization: of the random directions. rtol: error of a slice's
+        interpolated points, relative; 0 evaluates every point, as on a surface.
     k, tol: eigenpairs (half from each end) and their residual relative to the largest.
     trace_rtol: relative standard error of the trace. probes, steps: of the spectral density.
     rho: radius of the sharpness measures, in units of θ. seed: of every random choice.
@@ -26,6 +28,7 @@ class Settings:
     line_resolution: int = 101
     span: float = 1.0
     normalization: str = "filter"
+    rtol: float = 0.01
     k: int = 10
     tol: float = 1e-3
     trace_rtol: float = 0.05
@@ -47,6 +50,7 @@ class Settings:
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 raise InvalidArgument(f"{name} must be positive and finite, got {value}")
+        not_negative("rtol", self.rtol)
         if self.normalization not in ("filter", "layer", "model", "none"):
             raise InvalidArgument(
                 f"normalization must be filter, layer, model or none, got {self.normalization!r}"

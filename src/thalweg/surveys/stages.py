@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -25,13 +24,16 @@ from thalweg.errors import InvalidArgument
 from thalweg.landscape import (
     Normalization,
     Plane,
+    Slice,
     axis_plane,
     eigen_plane,
     evaluate,
+    honesty,
     line_through,
     random_plane,
     trajectory_plane,
 )
+from thalweg.landscape.slices import describe
 from thalweg.objective import Objective
 from thalweg.store import Run
 from thalweg.surfaces import Surface
@@ -156,10 +158,13 @@ def stability(survey: Survey) -> dict[str, Any]:
     return asdict(edge) | {"optimizer": optimizer, "used": used, "ratio": ratio}
 
 
-def slice_line(survey: Survey) -> dict[str, Any]:
-    """A line: random and normalized for a model, from start to end for a surface."""
+def slice_line(survey: Survey) -> dict[str, Any] | None:
+    """A line: random and normalized for a model, from start to end for a surface, None where these are the same."""
     subject = survey.subject
     if isinstance(subject.objective, Surface):
+        if torch.equal(subject.path[0], subject.theta):
+            survey.run.note("no slice along a line: the descent did not leave its start")
+            return None
         return _slice(
             survey,
             "line",
@@ -179,8 +184,8 @@ def slice_domain(survey: Survey) -> dict[str, Any] | None:
 
 
 def slice_random(survey: Survey) -> dict[str, Any] | None:
-    """A plane along two random directions; None for a two-dimensional surface, which is shown whole."""
-    if _is_map(survey):
+    """A plane along two random directions; None of one dimension, and of a surface of two, which is shown whole."""
+    if _is_map(survey) or survey.subject.objective.size < 2:
         return None
     title = f"Plane of two random directions, {_scaling(survey)}"
     return _slice(survey, "random", title, _random(survey, 2))
@@ -244,26 +249,34 @@ def _slice(
 ) -> dict[str, Any]:
     subject, settings = survey.subject, survey.settings
     resolution = settings.line_resolution if plane.dim == 1 else settings.plane_resolution(subject.objective)
+    # A map of the accuracy would take every point, a line has few.
+    metrics = subject.metrics if plane.dim == 1 else ("loss",)
     found = evaluate(
         subject.objective,
         plane,
         resolution,
         settings.span,
-        None,
-        subject.metrics,
+        # Where many points cost as much as one there is nothing to save.
+        None if subject.objective.batched else settings.rtol,
+        metrics,
+        also=subject.metrics,
         run=survey.run,
         grid=grid,
         progress=survey.advance,
     )
+    found = _with_honesty(survey, found)
+    describe(survey.run, grid, found)
     described: dict[str, Any] = {
         "title": title,
         "axes": {name: values.tolist() for name, values in found.axes.items()},
-        "metrics": list(subject.metrics),
+        "metrics": list(found.dataset.data_vars),
         "kind": plane.kind,
         "labels": list(plane.labels),
         "facts": dict(plane.facts),
-        "limits": list(plane.limits),
-        "evaluations": math.prod(len(axis) for axis in found.axes.values()),
+        "limits": list(found.limits),
+        "caption": list(found.caption),
+        "points": found.evaluated.size,
+        "evaluations": int(found.evaluated.sum()),
         "error": found.error,
         "origin": plane.center.tolist() if plane.kind == "axes" else None,
         "path": None,
@@ -280,6 +293,15 @@ def _slice(
     elif plane.path is not None:
         described["path"] = plane.path.tolist()
     return described
+
+
+def _with_honesty(survey: Survey, found: Slice) -> Slice:
+    """The slice with what it hides, where it goes through the point whose eigenpairs are known and hides anything."""
+    center, theta = found.plane.center, survey.subject.theta
+    if found.plane.dim >= theta.numel() or not torch.equal(center, theta):
+        return found
+    hidden = honesty(survey.subject.objective, found.plane, pairs=survey.pairs(), operator=survey.operator)
+    return replace(found, known=hidden)
 
 
 def _path_losses(survey: Survey, path: list[Tensor]) -> list[float]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.utils._pytree import tree_map
 from thalweg.objective import Objective
 from thalweg.objective.preserved import preserved_rng
 from thalweg.problems import Problem, Training
+from thalweg.schedules import Schedule
 from thalweg.store import Run
 from thalweg.surveys.minibatches import batches_per_epoch, minibatches
 from thalweg.surveys.optimizer_state import load_state, state_tensors
@@ -36,9 +38,13 @@ def train(
     training: Training | None = None,
     *,
     seed: int = 0,
+    schedule: Schedule | None = None,
     advance: Advance | None = None,
 ) -> dict[str, Any]:
     """Train `model` in place and return what was done; a run that already holds epochs continues after them.
+
+    A `schedule` gives the rate of each step, counted from 0 over all epochs, in place of the training's own; rows then
+    have the rate that their epoch began with.
 
     Each epoch leaves in `run` a row of the series "training" (losses and accuracies in evaluation mode, at the
     epoch's end), the weights as tensors "epoch-0001" and the optimizer's state. Of optimizers that take gradients
@@ -55,11 +61,16 @@ def train(
     test_objective = None if problem.test is None else problem.test_objective(model)
     modes = [(module, module.training) for module in model.modules()]
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    per_epoch = 0 if schedule is None else batches_per_epoch(problem.train, training.batch_size)
+
+    def rate(step: int) -> float:
+        return training.lr if schedule is None else schedule(step)
+
     begun = restore(run, model, optimizer)
     if begun is None:
         begun = 0
         to_iterate(optimizer)
-        run.put_row("training", 0, _row(problem, train_objective, test_objective, training.lr))
+        run.put_row("training", 0, _row(problem, train_objective, test_objective, rate(0)))
         _save(run, 0, model, optimizer)
     diverged = _diverged(run)
     model.train()
@@ -69,9 +80,11 @@ def train(
                 break
             row = {"loss": math.nan}
             to_evaluation_point(optimizer)
-            if _epoch(problem, train_objective, optimizer, training, seed, epoch):
+            first = (epoch - 1) * per_epoch
+            rates = None if schedule is None else map(rate, itertools.count(first))
+            if _epoch(problem, train_objective, optimizer, training, seed, epoch, rates):
                 to_iterate(optimizer, train_objective)
-                row = _row(problem, train_objective, test_objective, training.lr)
+                row = _row(problem, train_objective, test_objective, rate(first))
             run.put_row("training", epoch, row)
             diverged = not math.isfinite(row["loss"])
             if diverged:
@@ -89,7 +102,8 @@ def train(
     losses = [row["loss"] for row in run.series("training")]
     diverged = diverged or losses[-1] > 100 * losses[0]
     steps = batches_per_epoch(problem.train, training.batch_size) * finished
-    return {"source": "trained here", "steps": steps, "diverged": diverged} | asdict(training)
+    how = {"source": "trained here", "steps": steps, "diverged": diverged} | asdict(training)
+    return how if schedule is None else how | {"schedule": repr(schedule)}
 
 
 def epochs(run: Run) -> list[str]:
@@ -121,13 +135,18 @@ def _epoch(
     training: Training,
     seed: int,
     epoch: int,
+    rates: Iterator[float] | None,
 ) -> bool:
-    """One pass over the training data; False as soon as the loss is not finite."""
+    """One pass over the training data, at the `rates` if there are any; False as soon as the loss is not finite."""
     module = objective.module
     with preserved_rng():
         torch.manual_seed(seed * 1_000_003 + epoch)
         for batch in minibatches(problem.train, training.batch_size, seed, epoch):
             placed = tree_map(objective.batches.placed, batch)
+            if rates is not None:
+                lr = next(rates)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
             try:
                 take_step(optimizer, lambda placed=placed: module(placed), placed)
             except NotFinite:

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from thalweg.checks import whole
 from thalweg.landscape.connectivity.path import Path, PathKind, point, relative_length
+from thalweg.landscape.sampling import statistics_of
 from thalweg.objective import AbstractObjective, Objective
 from thalweg.objective.metrics import sample_losses
-from thalweg.objective.preserved import batchnorms
 
 _CLOSE = 1e-3
 
@@ -74,7 +74,7 @@ def along(
         relative_length(kind, controls),
         len(found),
         gradients,
-        _statistics(obj),
+        statistics_of(obj),
         _limits(kind, points),
     )
 
@@ -91,16 +91,6 @@ def _standard_error(obj: AbstractObjective, kind: PathKind, controls: Tensor, at
             return math.nan
         parts.append(share * losses)
     return float(sum(parts, torch.zeros(())).std() / len(parts[0]) ** 0.5)
-
-
-def _statistics(obj: AbstractObjective) -> str:
-    if not isinstance(obj, Objective) or not batchnorms(obj.model):
-        return ""
-    return {
-        "eval": "the model's own running statistics at every point",
-        "batch": "the statistics of each batch",
-        "recalibrate": "statistics re-estimated at every point over the data",
-    }[obj.batchnorm]
 
 
 def _limits(kind: PathKind, points: int) -> tuple[str, ...]:

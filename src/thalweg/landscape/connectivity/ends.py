@@ -16,12 +16,22 @@ End: TypeAlias = Tensor | nn.Module | Mapping[str, Any]
 
 
 def as_point(obj: AbstractObjective, end: End, name: str) -> Tensor:
-    """θ (n,) of an end; InvalidArgument or ShapeMismatch where it does not fit the objective."""
+    """θ (n,) of an end; InvalidArgument with the first difference, or ShapeMismatch, where it does not fit."""
     if isinstance(end, Tensor):
         return obj.checked_point(end)
     if not isinstance(obj, Objective):
         raise InvalidArgument(f"{name} must be a tensor ({obj.size},): {obj.name} has no model")
     state = end.state_dict() if isinstance(end, nn.Module) else dict(end)
+    own = obj.model.state_dict()
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            continue
+        if key not in own:
+            raise InvalidArgument(f"{name} holds {key}, which the objective's model has not")
+        if value.shape != own[key].shape:
+            raise InvalidArgument(
+                f"{name}: {key} has shape {tuple(value.shape)}, that of the objective's model {tuple(own[key].shape)}"
+            )
     return obj.flatten(state)
 
 
