@@ -92,3 +92,26 @@ def test_a_run_that_vanishes_is_one_line(tmp_path: Path, gone: str) -> None:
         next((out / "tensors").glob("epoch-0002*")).unlink()
     with pytest.raises(ThalwegError, match=r"^[^\n]+$"):
         choose_plane(looked_at, "trajectory")
+
+
+@pytest.mark.parametrize(
+    ("choice", "kind"),
+    [
+        ("trajectory", "trajectory"),
+        ("trajectory-informed", "trajectory-informed"),
+        ("eigen", "eigenvectors"),
+        ("gradient-eigen", "gradient eigenvectors"),
+        ("gradient", "gradient"),
+    ],
+)
+def test_planes_by_name(checkpoints: Path, choice: str, kind: str) -> None:
+    of = subject(checkpoints)
+    plane = choose_plane(of, choice)
+    assert plane.kind == kind
+    assert torch.equal(plane.center, of.objective.point)
+    if choice == "gradient":
+        slope = of.objective.gradient()
+        first = plane.directions[:, 0]
+        assert abs(float(first @ slope / first.norm() / slope.norm())) == pytest.approx(1, abs=1e-5)
+    if choice == "gradient-eigen":
+        assert plane.facts["matrix"] == "gradient_covariance"

@@ -40,8 +40,8 @@ def landscape(
     plane: Annotated[
         str | None,
         typer.Option(
-            help="random, random-line, trajectory, eigen, or two or three checkpoints A,B,C; the trajectory's where "
-            "one is given, a surface's own map, else random."
+            help="random, random-line, trajectory, trajectory-informed, eigen, gradient-eigen, gradient, or two or "
+            "three checkpoints A,B,C; the trajectory's where one is given, a surface's own map, else random."
         ),
     ] = None,
     stack: Annotated[

@@ -19,9 +19,11 @@ from thalweg.landscape import (
     axis_plane,
     eigen_plane,
     evaluate,
+    gradient_plane,
     line_through,
     plane_through,
     random_plane,
+    trajectory_informed_plane,
     trajectory_plane,
 )
 from thalweg.landscape.honesty import Honesty, honesty
@@ -32,7 +34,7 @@ from thalweg.surfaces import Surface
 from thalweg.surveys.checkpoints import Checkpoints
 from thalweg.surveys.subject import Subject
 
-PLANES = ("random", "random-line", "trajectory", "eigen")
+PLANES = ("random", "random-line", "trajectory", "trajectory-informed", "eigen", "gradient-eigen", "gradient")
 GRID = "slice"
 
 
@@ -76,9 +78,10 @@ def choose_plane(
 ) -> Plane:
     """The plane or line called `choice`, through the subject's point where it is not given by other points.
 
-    "random" or "random-line"; "trajectory", of the subject's checkpoints; "eigen", the two stiffest directions; or two
-    or three checkpoint files with commas between. None is the trajectory where there is one, of a surface its map, else
-    random.
+    "random" or "random-line"; "trajectory" or "trajectory-informed", of the subject's checkpoints; "eigen", the two
+    stiffest directions, or "gradient-eigen", those along which the gradients of single samples are largest; "gradient",
+    the gradient and the stiffest direction across it; or two or three checkpoint files with commas between. None is
+    the trajectory where there is one, of a surface its map, else random.
 
     Raises InvalidArgument for anything else, or where there is nothing to make it of.
     """
@@ -90,12 +93,18 @@ def choose_plane(
     if "," in choice:
         return _through(subject, [Path(name.strip()) for name in choice.split(",")])
     one_of("plane", choice, PLANES)
-    if choice == "trajectory":
+    if choice.startswith("trajectory"):
         if checkpoints is None or not isinstance(objective, Objective):
-            raise InvalidArgument("plane 'trajectory' needs the checkpoints of a run: give --trajectory")
-        return trajectory_plane(objective, _OnDisk(objective, checkpoints))
+            raise InvalidArgument(f"plane {choice!r} needs the checkpoints of a run: give --trajectory")
+        path = _OnDisk(objective, checkpoints)
+        informed = choice == "trajectory-informed"
+        return trajectory_informed_plane(objective, path) if informed else trajectory_plane(objective, path)
     if choice == "eigen":
         return eigen_plane(objective, seed=seed)
+    if choice == "gradient-eigen":
+        return eigen_plane(objective, "gradient_covariance", seed=seed)
+    if choice == "gradient":
+        return gradient_plane(objective, seed=seed)
     one_of("normalization", normalization, get_args(Normalization))
     # A surface has no filters.
     scaling: Any = "none" if isinstance(objective, Surface) else normalization
