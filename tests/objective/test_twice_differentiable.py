@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from thalweg.objective import Objective
 from thalweg.objective.twice_differentiable import TwiceDifferentiable
@@ -147,6 +148,35 @@ def test_batch_norm_of_a_changed_output_or_over_another_axis_is_not() -> None:
 
     same_as_torchs(changed, draw(4, 2), draw(3, 2))
     same_as_torchs(across, draw(2, 3, 2), draw(3, 2))
+
+
+@pytest.mark.parametrize("mask", ["none", "causal", "boolean", "additive", "nothing"])
+@pytest.mark.parametrize("heads", [(2,), (2, 3)])
+def test_attention(mask: str, heads: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    allowed = torch.rand(4, 5) > 0.3
+    allowed[:, 0] = True
+    if mask == "nothing":
+        allowed[1] = False
+    options: dict[str, Any] = {
+        "none": {"scale": 0.7},
+        "causal": {"is_causal": True},
+        "boolean": {"attn_mask": allowed},
+        "additive": {"attn_mask": torch.randn(4, 5, dtype=torch.float64)},
+        "nothing": {"attn_mask": allowed},
+    }[mask]
+    q, k, v = draw(*heads, 4, 3), draw(*heads, 5, 3), draw(*heads, 5, 2)
+    with sdpa_kernel(SDPBackend.MATH):
+        same_as_torchs(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, **options), q, k, v)
+
+
+def test_attention_that_is_not_taken_is_pytorchs() -> None:
+    torch.manual_seed(0)
+    mask = draw(4, 5)
+    q, k, v = draw(2, 4, 3), draw(2, 5, 3), draw(2, 5, 2)
+    with sdpa_kernel(SDPBackend.MATH):
+        same_as_torchs(lambda q, m: F.scaled_dot_product_attention(q, k.detach(), v.detach(), m), q, mask)
+        same_as_torchs(lambda q, k: F.scaled_dot_product_attention(q, k, v[:1].detach()), q, k)
 
 
 class Viewing(nn.Module):

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from thalweg.objective.twice_differentiable.activations import gelu, sigmoid, tanh
+from thalweg.objective.twice_differentiable.attention import attention
 from thalweg.objective.twice_differentiable.batch_norm import affine, along_channels
 from thalweg.objective.twice_differentiable.bilinear import Bilinear, Convolution, Linear, bilinear
 from thalweg.objective.twice_differentiable.layer_norm import layer_norm
@@ -54,6 +55,7 @@ class TwiceDifferentiable(TorchFunctionMode):
             torch.conv3d: self._convolution(3),
             F.batch_norm: self._batch_norm,
             F.layer_norm: layer_norm,
+            F.scaled_dot_product_attention: attention,
             F.gelu: gelu,
             torch.tanh: tanh,
             Tensor.tanh: tanh,
