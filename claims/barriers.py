@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -69,11 +68,9 @@ def _means(table: list[Pair]) -> dict[int, tuple[float, float]]:
 
 def findings() -> Iterator[Finding]:
     """The means of the pairs, and the share that is left after matching."""
-    before = math.inf
+    before: float | None = None
     for width, (raw, aligned) in _means(list(pairs())).items():
-        what = (
-            f"barrier between two ReLU 20-{width}-10, mean of {PAIRS} pairs; at most that of the width before"
-        )
+        what = f"barrier between two ReLU 20-{width}-10, mean of {PAIRS} pairs (at most the last one)"
         yield Finding("K50", what, raw, most=before)
         yield Finding("K50", "the same after matching their units", aligned)
         what = "the second in shares of the first"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -181,3 +182,12 @@ def test_what_was_measured_is_in_the_file(tmp_path) -> None:
         assert list(back.attrs["curvature_largest"]) == found.honesty.largest.tolist()
         assert list(back.attrs["honesty"]) == list(found.honesty.sentences[:3])
         assert back.attrs["loss_center"] == pytest.approx(float(objective.loss()))
+
+
+def test_a_slice_can_be_pickled_without_its_model() -> None:
+    found = evaluate(classifier(nn.Tanh), random_plane(classifier(nn.Tanh)), 5)
+    again = pickle.loads(pickle.dumps(found))
+    assert again.objective is None
+    np.testing.assert_array_equal(again.values["loss"], found.values["loss"])
+    with pytest.raises(InvalidArgument, match="does not hold its objective"):
+        _ = again.honesty

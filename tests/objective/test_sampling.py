@@ -152,3 +152,9 @@ def test_bad_arguments() -> None:
     )
     with pytest.raises(InvalidArgument, match='samples cannot be drawn with batchnorm="batch"'):
         norm.sample(20)
+
+
+def test_a_sample_of_a_sample_is_refused() -> None:
+    """What it would say of how it was drawn would not draw it again."""
+    with pytest.raises(InvalidArgument, match="a sample already"):
+        objective((X, Y)).sample(20).sample(10)

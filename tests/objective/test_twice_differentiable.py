@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
 
+from thalweg.errors import NotDifferentiable
 from thalweg.objective import Objective
 from thalweg.objective.twice_differentiable import TwiceDifferentiable
 
@@ -254,3 +257,125 @@ def test_a_model_that_differentiates_inside_has_its_exact_hessian(derivative: st
         found = here.hvp(torch.eye(obj.size, dtype=torch.float64))
         assert here.strategy == "kept graph"
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_weight_norm_whose_second_derivative_pytorch_has_wrong() -> None:
+    torch.manual_seed(0)
+    fused: Any = getattr(torch, "_weight_norm")  # noqa: B009 - torch has no public name for it
+
+    def normed(v: Tensor, g: Tensor) -> Tensor:
+        with TwiceDifferentiable(cheaper=False):
+            return fused(v, g)
+
+    v, g = draw(4, 3), draw(4, 1)
+    torch.testing.assert_close(normed(v, g), fused(v, g))
+    assert gradgradcheck(normed, (v, g))
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)), nn.Tanh(), nn.Linear(4, 2))
+    obj = Objective(model.double(), F.mse_loss, (torch.randn(5, 3).double(), torch.randn(5, 2).double()))
+    v = torch.randn(obj.size, dtype=torch.float64)
+    h = 1e-5
+    differences = (obj.gradient(obj.point + h * v) - obj.gradient(obj.point - h * v)) / (2 * h)
+    torch.testing.assert_close(obj.hvp(v), differences, rtol=1e-6, atol=1e-8)
+
+
+class Around(nn.Module):
+    """y = inner(x), with a way to call it."""
+
+    def __init__(self, inner: nn.Module, call: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.inner = inner
+        self.call = call
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call(self.inner, x)
+
+
+def strided(layer: nn.Module, x: Tensor) -> Tensor:
+    h = torch.tanh(layer(x))
+    return h.as_strided((len(x), 36), (36, 1))
+
+
+def written_into(layer: nn.Module, x: Tensor) -> Tensor:
+    x = x.clone()
+    h = F.linear(x, torch.eye(3, 4, dtype=x.dtype))
+    x.mul_(3)
+    return layer(h)
+
+
+def of_a_spectrum(layer: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(layer, nn.Linear)
+    weight = torch.complex(layer.weight, 2 * layer.weight)
+    return torch.tanh(F.linear(torch.fft.fft(x).to(weight.dtype), weight)).real
+
+
+def with_a_numpy_stride(layer: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(layer, nn.Conv2d)
+    stride: Any = np.int64(2)
+    return torch.tanh(F.conv2d(x, layer.weight, layer.bias, stride)).flatten(1)
+
+
+ODD: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module, Tensor], Tensor], tuple[int, ...]]] = {
+    "strides taken for granted": (lambda: nn.Conv2d(1, 4, 2), strided, (5, 1, 4, 4)),
+    "an input written into before its batch-norm": (lambda: nn.BatchNorm1d(3), written_into, (6, 4)),
+    "complex numbers": (lambda: nn.Linear(4, 3), of_a_spectrum, (6, 4)),
+    "a layer norm of the data": (lambda: nn.LayerNorm(4), lambda layer, x: layer(x).tanh(), (6, 4)),
+    "a stride of NumPy": (lambda: nn.Conv2d(1, 2, 2), with_a_numpy_stride, (5, 1, 4, 4)),
+    "what is compiled": (
+        lambda: nn.Sequential(nn.Linear(4, 3), nn.GELU()),
+        lambda layer, x: torch.compile(layer, backend="eager")(x),
+        (6, 4),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_odd_models_have_the_products_that_they_have_without_better_layers(
+    name: str, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    make, call, shape = ODD[name]
+    model = Around(make(), call).to(dtype).eval()
+    x = torch.randn(shape, dtype=dtype)
+    with torch.no_grad():
+        y = torch.randn_like(model(x))
+    obj = Objective(model, F.mse_loss, (x, y))
+    v = torch.randn(obj.size, dtype=dtype)
+
+    def loss(*pieces: Tensor) -> Tensor:
+        named = dict(zip(dict(model.named_parameters()), pieces, strict=True))
+        return F.mse_loss(torch.func.functional_call(model, named, (x,)), y)
+
+    shapes = [p.shape for p in model.parameters()]
+    cut = [t.view(s) for t, s in zip(v.split([s.numel() for s in shapes]), shapes, strict=True)]
+    _, expected = torch.autograd.functional.hvp(
+        loss, tuple(p.detach() for p in model.parameters()), tuple(cut)
+    )
+    torch.testing.assert_close(obj.hvp(v), torch.cat([t.flatten() for t in expected]))
+
+
+def test_a_model_that_recomputes_activations_is_refused() -> None:
+    """In its backward pass it would have its own parameters."""
+    model = Around(nn.Linear(3, 2), lambda layer, x: checkpoint(layer, x, use_reentrant=False).tanh())
+    obj = Objective(model, F.mse_loss, (torch.randn(4, 3), torch.randn(4, 2)))
+    for measure in (obj.gradient, lambda: obj.hvp(obj.point)):
+        with pytest.raises(NotDifferentiable, match="recomputes activations"):
+            measure()
+    assert float(obj.loss()) > 0
+
+
+def test_layers_that_do_not_serve_are_tried_once() -> None:
+    torch.manual_seed(0)
+    obj = Objective(
+        SlopeInside("autograd"), F.mse_loss, (torch.randn(9, 1).double(), torch.randn(9, 1).double())
+    )
+    obj.hvp(obj.point)
+    calls = 0
+
+    def count(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    obj.model.register_forward_hook(count)
+    obj.hvp(obj.point)
+    assert calls == 1

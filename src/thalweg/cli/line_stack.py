@@ -90,6 +90,7 @@ def show(found: Stack, target: str, source: str, folder: Path, *, json: bool) ->
                 "values": {name: values.tolist() for name, values in found.values.items()},
                 "mean": {name: found.mean(name).tolist() for name in found.values},
                 "std": {name: found.std(name).tolist() for name in found.values},
+                "caption": list(found.caption),
                 "limits": list(found.limits),
                 "run": str(folder),
                 "picture": str(picture),
@@ -117,7 +118,7 @@ def show(found: Stack, target: str, source: str, folder: Path, *, json: bool) ->
             ],
         )
     print()
-    for sentence in found.limits:
+    for sentence in (*found.caption, *found.limits):
         print(f"  • {sentence}")
     print(f"\nRun: {folder}\nPicture: {picture}\nData: {dataset}")
 
@@ -136,4 +137,5 @@ def _figure(found: Stack, title: str) -> Figure:
             plots.line_stack(
                 found.alpha, values, ax, name=name, label=f"α, along random directions ({scaling}-normalized)"
             )
+        plots.caption(figure, [*found.caption, *found.limits])
     return figure

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from thalweg.errors import InvalidArgument
 from thalweg.initialization.flow import LayerUse
 from thalweg.initialization.tracer import trace
-from thalweg.objective.preserved import preserved
+from thalweg.objective.preserved import preserved, uncompiled
 
 _LENGTHS = (8, 2, 32, 64, 128)
 # So many that hardly a unit is dead because of the samples rather than its weights.
@@ -31,15 +30,10 @@ def undisturbed(model: nn.Module, batchnorm: str = "batch") -> Generator[None]:
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with _uncompiled(), preserved(model, batch_statistics=batchnorm == "batch"):
+        with uncompiled(), preserved(model, batch_statistics=batchnorm == "batch"):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-
-
-def _uncompiled() -> AbstractContextManager[Any]:
-    # Nothing is compiled before torch has imported its compiler, which takes seconds.
-    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 def call(model: nn.Module, x: Any) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from thalweg.errors import InvalidArgument
@@ -16,13 +17,18 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+_ROUNDINGS = 16
+"""Roundings, each of a value's size, that a sum over a data set may be off by."""
+
+
 @dataclass(frozen=True)
 class Difference:
     """One slice less another, point by point.
 
     axes: coordinates along each axis, by name. values: by metric that both have, an array over the axes, NaN where
     either is not finite. bounds: by metric, what the error of each value does not exceed, in the metric's own unit: the
-    sum of both slices' errors there, 0 where both were evaluated. It holds as far as `Slice.error` does.
+    sum of both slices' errors there and of their rounding. It holds as far as `Slice.error` does; what other samples
+    would change is no part of it.
     evaluated: which points were in both. slices: the two.
     """
 
@@ -41,7 +47,8 @@ class Difference:
     def caption(self) -> tuple[str, ...]:
         """Sentences on what it rests on, and on how much of it is more than its error."""
         told = [
-            f"The {name} differs by more than the bound of its error at {self.told_apart(name):.0%} of the points."
+            f"The {name} differs by more than interpolation and rounding explain at {self.told_apart(name):.0%} of "
+            "the points."
             for name in self.values
         ]
         first, second = (
@@ -110,12 +117,13 @@ def _bound(found: Slice, metric: str) -> np.ndarray:
     values = found.values[metric]
     finite = np.isfinite(values)
     bound = np.zeros_like(values)
+    bound[finite] = _ROUNDINGS * torch.finfo(found.plane.center.dtype).eps * np.abs(values[finite])
     if found.error == 0 or not finite.any():
         return bound
     # The error is relative to the exact values and their range, which may be a little larger than those found.
     factor = found.error / (1 - 3 * found.error) if 3 * found.error < 1 else np.inf
     open_ = finite & ~found.evaluated
-    bound[open_] = factor * scale(values[open_], float(np.ptp(values[finite])))
+    bound[open_] += factor * scale(values[open_], float(np.ptp(values[finite])))
     return bound
 
 

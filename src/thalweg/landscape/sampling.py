@@ -13,7 +13,6 @@ from torch import Tensor
 from thalweg.landscape.plane import Plane
 from thalweg.numbers import with_error
 from thalweg.objective import AbstractObjective, BatchNorm, Measurement, Objective
-from thalweg.objective.metrics import sample_losses
 from thalweg.objective.preserved import batchnorms
 
 _STATISTICS: dict[BatchNorm, str] = {
@@ -103,7 +102,4 @@ def sampling_of(
 
 def _measured(obj: Objective, theta: Tensor) -> Measurement:
     with obj.at(theta) as here:
-        losses, loss = sample_losses(here), float(here.loss())
-    if losses is None or len(losses) < 2:
-        return Measurement(loss, math.nan, obj.samples)
-    return Measurement(loss, float(losses.std()) / math.sqrt(len(losses)), obj.samples)
+        return here.measure()["loss"]

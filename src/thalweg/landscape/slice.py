@@ -112,6 +112,10 @@ class Slice:
         hidden = self._measured()
         return attributes if hidden is None else attributes | hidden.attributes()
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A model and its data are no part of a map that is stored or sent elsewhere.
+        return self.__dict__ | {"objective": None}
+
     def __sub__(self, other: Slice) -> Difference:
         from thalweg.landscape.difference import difference
 

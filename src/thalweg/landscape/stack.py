@@ -14,7 +14,9 @@ from thalweg.checks import whole
 from thalweg.errors import InvalidArgument
 from thalweg.landscape.normalization import Normalization, Treatment
 from thalweg.landscape.planes import random_line
-from thalweg.landscape.slices import Slice, evaluate
+from thalweg.landscape.sampling import Sampling
+from thalweg.landscape.slice import Slice, points_told
+from thalweg.landscape.slices import evaluate
 from thalweg.objective import AbstractObjective
 from thalweg.store import Run
 
@@ -54,6 +56,18 @@ class Stack:
             "random directions, and no bound on what other directions hold.",
             *plane.limits[1:],
         )
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """The data it rests on, with the loss's error at the center; None of an analytic surface."""
+        return self.slices[0].sampling
+
+    @property
+    def caption(self) -> tuple[str, ...]:
+        """Sentences on what it rests on."""
+        told = [str(self.sampling)] if self.sampling is not None else []
+        evaluated = sum(int(found.evaluated.sum()) for found in self.slices)
+        return (*told, points_told(evaluated, len(self.slices) * len(self.alpha), self.error))
 
     def mean(self, metric: str = "loss") -> NDArray[np.float64]:
         """The mean over the directions (m,); NaN or infinite where any of them is."""
@@ -97,7 +111,7 @@ class Stack:
             "normalization": self.slices[0].plane.facts["normalization"],
             "error": self.error,
             "limits": list(self.limits),
-        }
+        } | ({} if self.sampling is None else self.sampling.attributes())
         return xr.Dataset(variables, coords=coordinates, attrs=attributes)
 
     def __str__(self) -> str:

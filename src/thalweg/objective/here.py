@@ -88,7 +88,9 @@ class ModelHere(Here):
         if self.strategy == "kept graph":
             try:
                 return self._product(
-                    v, "hessian", lambda batch: KeptHessian(self._batch_loss(batch), self.theta)
+                    v,
+                    "hessian",
+                    lambda batch: KeptHessian(self._batch_loss(batch), self.theta, self.objective.layers),
                 )
             except RuntimeError as error:
                 self._fall_back(error)
@@ -112,7 +114,8 @@ class ModelHere(Here):
         v = self.objective.checked_vectors(v)
         if self.strategy == "kept graph":
             try:
-                return self._output_product(v, matrix, "output", KeptJacobian)
+                build = partial(KeptJacobian, layers=self.objective.layers)
+                return self._output_product(v, matrix, "output", build)
             except RuntimeError as error:
                 self._fall_back(error)
         build = partial(DifferenceJacobian, report=self._report_difference)

@@ -43,24 +43,32 @@ def _graph(loss: Loss, theta: Tensor, *, create_graph: bool) -> tuple[Tensor, Te
     return leaf, slope
 
 
-def _twice(build: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """The pair that `build` gives, whose second can be differentiated again, made of the cheaper layers if they serve.
+class Layers:
+    """What the graphs of one model are made of: the cheapest layers that have served so far.
 
     Channels are not laid out last where a model takes views that need them first. No cheaper layer serves where it
     differentiates inside: that takes a third derivative of them, or torch.func.
     """
-    for mode in (TwiceDifferentiable(channels_last=True), TwiceDifferentiable()):
-        try:
-            with mode:
-                found = build()
-            _require_complete(found[1])
-            return found
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
-    found = build()
-    _require_complete(found[1])
-    return found
+
+    def __init__(self) -> None:
+        self._modes = [
+            TwiceDifferentiable(channels_last=True),
+            TwiceDifferentiable(),
+            TwiceDifferentiable(cheaper=False),
+        ]
+
+    def twice(self, build: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """The pair that `build` gives, whose second can be differentiated again."""
+        while True:
+            try:
+                with self._modes[0]:
+                    found = build()
+                _require_complete(found[1])
+                return found
+            except (RuntimeError, TypeError, ValueError) as error:
+                if is_out_of_memory(error) or len(self._modes) == 1:
+                    raise
+                del self._modes[0]
 
 
 def _require_complete(slope: Tensor) -> None:
@@ -73,10 +81,11 @@ def _require_complete(slope: Tensor) -> None:
 
 
 class KeptHessian:
-    """Hv = ∇(∇loss·v), with the graph of ∇loss kept: 1.8 to 3.2 gradients a vector instead of 2.8 to 4.9."""
+    """Hv = ∇(∇loss·v), with the graph of ∇loss kept, so that a vector costs no forward pass."""
 
-    def __init__(self, loss: Loss, theta: Tensor) -> None:
-        self.leaf, self.slope = _twice(lambda: _graph(loss, theta, create_graph=True))
+    def __init__(self, loss: Loss, theta: Tensor, layers: Layers | None = None) -> None:
+        build = lambda: _graph(loss, theta, create_graph=True)  # noqa: E731
+        self.leaf, self.slope = (layers or Layers()).twice(build)
 
     def __call__(self, v: Tensor) -> Tensor:
         """The matrix times v (n,)."""
@@ -125,7 +134,9 @@ class KeptJacobian:
     Jv is the derivative of Jᵀu with respect to u.
     """
 
-    def __init__(self, output: Callable[[Tensor], Tensor], theta: Tensor) -> None:
+    def __init__(
+        self, output: Callable[[Tensor], Tensor], theta: Tensor, layers: Layers | None = None
+    ) -> None:
         self.leaf = theta.detach().requires_grad_()
         self.cotangent = self.leaf
 
@@ -134,7 +145,7 @@ class KeptJacobian:
             self.cotangent = torch.zeros_like(found, requires_grad=True)
             return found, _pulled_back(found, self.leaf, self.cotangent, create_graph=True)
 
-        self.output, self.pullback = _twice(build)
+        self.output, self.pullback = (layers or Layers()).twice(build)
 
     def forward(self, v: Tensor) -> Tensor:
         """Jv, shaped like the output, for v (n,)."""
@@ -186,14 +197,14 @@ def _pulled_back(output: Tensor, leaf: Tensor, u: Tensor, *, create_graph: bool 
     return image
 
 
-def graph_bytes(loss: Loss, theta: Tensor) -> int:
+def graph_bytes(loss: Loss, theta: Tensor, layers: Layers) -> int:
     """Memory in bytes that a kept gradient graph of this batch holds beyond θ and the batch."""
 
     def build() -> tuple[Tensor, Tensor]:
         return _graph(loss, theta, create_graph=True)
 
     try:
-        leaf, slope = _twice(build)
+        leaf, slope = layers.twice(build)
     except NotDifferentiable:
         leaf, slope = build()
     held: dict[int, int] = {}
@@ -202,11 +213,19 @@ def graph_bytes(loss: Loss, theta: Tensor) -> int:
             if name.startswith("_saved_") or name == "saved_tensors":
                 values = getattr(node, name)
                 for value in values if isinstance(values, (tuple, list)) else (values,):
-                    if isinstance(value, Tensor):
+                    if isinstance(value, Tensor) and _has_memory(value):
                         storage = value.untyped_storage()
                         held[storage.data_ptr()] = storage.nbytes()
     held.pop(leaf.untyped_storage().data_ptr(), None)
     return sum(held.values())
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    """Whether it has memory of its own: the wrappers of torch.func have none."""
+    try:
+        return tensor.data_ptr() >= 0
+    except RuntimeError:
+        return False
 
 
 def _nodes(slope: Tensor) -> Iterator[Any]:

@@ -22,10 +22,16 @@ from thalweg.objective.evaluator import Evaluator
 from thalweg.objective.fit import check_additive, check_fit
 from thalweg.objective.here import ModelHere
 from thalweg.objective.identity import content, identity
-from thalweg.objective.linearization import graph_bytes
+from thalweg.objective.linearization import Layers, graph_bytes
 from thalweg.objective.metrics import check_metrics
 from thalweg.objective.parameters import Selection, blocks, flatten, select, unflatten
-from thalweg.objective.preserved import batchnorms, preserved, preserved_rng
+from thalweg.objective.preserved import (
+    batchnorms,
+    kept_activations,
+    preserved,
+    preserved_rng,
+    uncompiled,
+)
 from thalweg.objective.sampling import Drawn, sampled
 from thalweg.objective.stochastic import check_deterministic
 from thalweg.objective.weighted_sum import is_out_of_memory, weighted_sum
@@ -124,6 +130,7 @@ class Objective(AbstractObjective):
         self._checked_deterministic = False
         self._differentiates_inside = False
         self._bytes_per_sample: float | None = None
+        self.layers = Layers()
 
     def __repr__(self) -> str:
         return f"Objective({self.name}: {self.size} parameters, {self.samples} samples, {self.dtype}, {self.device})"
@@ -174,7 +181,7 @@ class Objective(AbstractObjective):
         """The same objective, of the same model, on `samples` of its data, drawn at random without replacement.
 
         `drawn` says of how many, and with which seed. All the data are the objective itself.
-        Raises InvalidArgument for fewer than one or more than there are, or for batchnorm="batch".
+        Raises InvalidArgument for fewer than one or more than there are, of a sample, or for batchnorm="batch".
         """
         if whole("samples", samples) > self.samples:
             raise InvalidArgument(
@@ -182,6 +189,8 @@ class Objective(AbstractObjective):
             )
         if samples == self.samples:
             return self
+        if self.drawn is not None:
+            raise InvalidArgument("this objective is a sample already: draw from the one of all the data")
         if self.batchnorm == "batch":
             raise InvalidArgument(
                 'samples cannot be drawn with batchnorm="batch", whose statistics are those of the batches as they '
@@ -191,7 +200,7 @@ class Objective(AbstractObjective):
         with preserved_rng():
             other.batches = sampled(self.batches, samples, seed)
         other.samples = samples
-        other.drawn = Drawn(samples, self.drawn.of if self.drawn else self.samples, seed)
+        other.drawn = Drawn(samples, self.samples, seed)
         other._checked_deterministic = False
         return other
 
@@ -310,13 +319,18 @@ class Objective(AbstractObjective):
                 yield
                 return
             # Fused attention and cuDNN's recurrent layers have no second derivative.
-            with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=not self._recurrent()):
+            with (
+                sdpa_kernel(SDPBackend.MATH),
+                torch.backends.cudnn.flags(enabled=not self._recurrent()),
+                uncompiled(),
+                kept_activations(),
+            ):
                 yield
 
     def graph_bytes(self, batch: Batch, statistics: dict[str, Tensor]) -> float:
         """Estimated memory of a kept gradient graph for this batch, from one measurement scaled by size."""
         if self._bytes_per_sample is None:
-            held = graph_bytes(lambda theta: self.at_batch(theta, batch, statistics), self.point)
+            held = graph_bytes(lambda theta: self.at_batch(theta, batch, statistics), self.point, self.layers)
             self._bytes_per_sample = held / batch_size(batch)
         return self._bytes_per_sample * batch_size(batch)
 

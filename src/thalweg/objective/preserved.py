@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage] - the public ones' base
+
+from thalweg.errors import NotDifferentiable
+
+_RECOMPUTES = (
+    "the model recomputes activations in its backward pass (torch.utils.checkpoint), where it has its own parameters: "
+    "turn that off to measure it; memory_budget and microbatch keep memory small"
+)
 
 
 def batchnorms(model: nn.Module) -> dict[str, _BatchNorm]:
@@ -29,6 +38,30 @@ def preserved_rng() -> Generator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
+
+
+def uncompiled() -> AbstractContextManager[Any]:
+    """Inside, what the user compiled runs as it was before: compiled code has no second derivative."""
+    # Nothing is compiled before torch has imported its compiler, which takes seconds.
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
+@contextmanager
+def kept_activations() -> Generator[None]:
+    """Inside, a model that recomputes activations in its backward pass is refused with NotDifferentiable.
+
+    It would do so with its own parameters, not with those that it is evaluated at. Where saved tensors are already
+    packed by whoever calls it cannot be told.
+    """
+    with ExitStack() as entered:
+        with suppress(RuntimeError):
+            entered.enter_context(torch.autograd.graph.disable_saved_tensors_hooks(_RECOMPUTES))
+        try:
+            yield
+        except RuntimeError as error:
+            if str(error) == _RECOMPUTES:
+                raise NotDifferentiable(_RECOMPUTES) from None
+            raise
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 PyTorch differentiates a convolution's backward pass by convolutions with batch and channels exchanged, for which
 its CPU library has no fast path. The derivatives of a bilinear layer are bilinear again, in each pair of input,
-weight and slope, and so are theirs: the layer itself and its two adjoints serve for all orders.
+weight and slope, and so are theirs: the layer itself and its adjoints serve for both orders.
 """
 
 from __future__ import annotations

@@ -41,8 +41,18 @@ class _LayerNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Any, ...]:
+        if not torch.is_grad_enabled():
+            x, weight, bias, mean, r = ctx.saved_tensors
+            return (*_slopes(slopes[0], x, weight, bias, mean, r), None)
         found = _Slopes.apply(slopes[0], *ctx.saved_tensors, ctx.eps)
         return (*found, None)  # pyright: ignore[reportGeneralTypeIssues]
+
+
+def _slopes(
+    s: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, r: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    found = aten.native_layer_norm_backward(s, x, weight.shape, mean, r, weight, bias, (True, True, True))
+    return found[0], found[1], found[2]
 
 
 class _Slopes(torch.autograd.Function):
@@ -53,13 +63,11 @@ class _Slopes(torch.autograd.Function):
         ctx: Any, s: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, r: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        if ctx.needs_input_grad[0] or ctx.needs_input_grad[1]:
-            unit = aten.native_layer_norm(x, weight.shape, None, None, eps)[0]
-            h = s * weight
-            ctx.save_for_backward(s, x, weight, mean, r, unit, h, (h * unit).mean(-1, keepdim=True))
-            ctx.eps = eps
-        found = aten.native_layer_norm_backward(s, x, weight.shape, mean, r, weight, bias, (True, True, True))
-        return found[0], found[1], found[2]
+        unit = aten.native_layer_norm(x, weight.shape, None, None, eps)[0]
+        h = s * weight
+        ctx.save_for_backward(s, x, weight, mean, r, unit, h, (h * unit).mean(-1, keepdim=True))
+        ctx.eps = eps
+        return _slopes(s, x, weight, bias, mean, r)
 
     @staticmethod
     @once_differentiable

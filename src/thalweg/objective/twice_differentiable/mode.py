@@ -14,61 +14,78 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from thalweg.objective.twice_differentiable.activations import gelu, sigmoid, tanh
+from thalweg.objective.twice_differentiable.activations import Gelu, Sigmoid, Tanh
 from thalweg.objective.twice_differentiable.attention import attention
 from thalweg.objective.twice_differentiable.batch_norm import affine, along_channels
 from thalweg.objective.twice_differentiable.bilinear import Bilinear, Convolution, Linear, bilinear
 from thalweg.objective.twice_differentiable.layer_norm import layer_norm
+from thalweg.objective.twice_differentiable.weight_norm import weight_norm
+
+_WEIGHT_NORM: Any = getattr(torch, "_weight_norm")  # noqa: B009 - what torch's two modules for it call
 
 
 @dataclass(frozen=True)
 class _Made:
-    """The output of a bilinear layer and what it was made of."""
+    """The output of a bilinear layer and what it was made of, with how often each was written into by then."""
 
     output: Tensor
-    version: int
     rule: Bilinear
     x: Tensor
     weight: Tensor
     bias: Tensor | None
+    versions: tuple[int, ...]
 
     def gives(self, channels: Tensor) -> bool:
-        """Whether `channels`, a batch-norm's input, is this very output, unchanged, with a channel for each output."""
+        """Whether `channels`, a batch-norm's input, is this very output, all unchanged, with a channel for each."""
         alike = isinstance(self.rule, Convolution) or channels.dim() == 2
-        return self.output is channels and self.version == channels._version and alike
+        unwatched = not self.output._backward_hooks
+        return self.output is channels and alike and unwatched and self.versions == self._versions()
+
+    def _versions(self) -> tuple[int, ...]:
+        parts = (self.output, self.x, self.weight, *([] if self.bias is None else [self.bias]))
+        return tuple(part._version for part in parts)
 
 
 class TwiceDifferentiable(TorchFunctionMode):
-    """Inside, convolutions, matrix products, norms and smooth activations are differentiated better.
+    """Inside, layers are differentiated twice better: see the parts of this package for which, and how.
 
+    Tensors of one real floating type are served, outside of autocast; PyTorch computes the rest.
+
+    cheaper: False leaves all to PyTorch but what it computes wrongly.
     channels_last: lay out images so that channels are innermost, which the CPU's convolutions take without copying.
+        A view that takes them to be elsewhere raises RuntimeError.
     """
 
-    def __init__(self, *, channels_last: bool = False) -> None:
+    def __init__(self, *, cheaper: bool = True, channels_last: bool = False) -> None:
         super().__init__()
         self.channels_last = channels_last
         self._last: _Made | None = None
-        self._better: dict[Any, Callable[..., Any]] = {
-            F.linear: self._linear,
-            torch.conv1d: self._convolution(1),
-            torch.conv2d: self._convolution(2),
-            torch.conv3d: self._convolution(3),
-            F.batch_norm: self._batch_norm,
-            F.layer_norm: layer_norm,
-            F.scaled_dot_product_attention: attention,
-            F.gelu: gelu,
-            torch.tanh: tanh,
-            Tensor.tanh: tanh,
-            torch.sigmoid: sigmoid,
-            Tensor.sigmoid: sigmoid,
-        }
+        self._better: dict[Any, Callable[..., Any]] = {_WEIGHT_NORM: weight_norm}
+        if channels_last:
+            self._better |= {torch.as_strided: _refuse, Tensor.as_strided: _refuse}
+        if cheaper:
+            self._better |= {
+                F.linear: self._linear,
+                torch.conv1d: self._convolution(1),
+                torch.conv2d: self._convolution(2),
+                torch.conv3d: self._convolution(3),
+                F.batch_norm: self._batch_norm,
+                F.layer_norm: layer_norm,
+                F.scaled_dot_product_attention: attention,
+                F.gelu: Gelu(),
+                torch.tanh: Tanh(),
+                Tensor.tanh: Tanh(),
+                torch.sigmoid: Sigmoid(),
+                Tensor.sigmoid: Sigmoid(),
+            }
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        kwargs = kwargs or {}
         better = self._better.get(func)
-        result = NotImplemented if better is None else better(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {})) if result is NotImplemented else result
+        result = better(*args, **kwargs) if better and _served(*args, *kwargs.values()) else NotImplemented
+        return func(*args, **kwargs) if result is NotImplemented else result
 
     def __exit__(self, *raised: Any) -> None:
         # What it was made of is part of a graph, which must not outlive its use.
@@ -77,7 +94,8 @@ class TwiceDifferentiable(TorchFunctionMode):
 
     def _make(self, rule: Bilinear, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         output = bilinear(rule, x, weight, bias)
-        self._last = _Made(output, output._version, rule, x, weight, bias)
+        parts = (output, x, weight, *([] if bias is None else [bias]))
+        self._last = _Made(output, rule, x, weight, bias, tuple(part._version for part in parts))
         return output
 
     def _linear(self, input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
@@ -97,7 +115,8 @@ class TwiceDifferentiable(TorchFunctionMode):
                 return NotImplemented
 
             def each(value: int | Sequence[int]) -> Sequence[int]:
-                return [value] * axes if isinstance(value, int) else list(value) * (axes // len(value))
+                several = value if isinstance(value, Sequence) else [int(value)]
+                return list(several) * (axes // len(several))
 
             if (
                 self.channels_last
@@ -132,3 +151,15 @@ class TwiceDifferentiable(TorchFunctionMode):
             rows = scale.view(-1, *[1] * (last.weight.dim() - 1))
             return bilinear(last.rule, last.x, rows * last.weight, inner)
         return input * along_channels(scale, input.dim()) + along_channels(shift, input.dim())
+
+
+def _served(*arguments: Any) -> bool:
+    """Whether the tensors among them, masks aside, are of one real floating type that stays what it is."""
+    found = [one for one in arguments if isinstance(one, Tensor) and one.dtype != torch.bool]
+    kinds = {one.dtype for one in found}
+    one_kind = len(kinds) == 1 and next(iter(kinds)).is_floating_point
+    return one_kind and not torch.is_autocast_enabled(found[0].device.type)
+
+
+def _refuse(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("as_strided takes strides for granted that images with channels innermost have not")
