@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,13 +25,24 @@ def folder_along(trajectory: Path | None, measuring: str) -> Path:
     return Path("runs") / f"{trajectory.resolve().name}-{measuring}"
 
 
-def tell(found: Track, title: str, limits: Mapping[str, dict[str, float]], json: bool) -> None:
-    """Draw a panel for each quantity, with its `limits` by name, into the run folder, and print the numbers."""
-    picture = _draw(found, title, limits)
+def tell(
+    found: Track,
+    title: str,
+    limits: Mapping[str, dict[str, float]],
+    json: bool,
+    *,
+    leave_out: Collection[str] = (),
+) -> None:
+    """Draw a panel for each quantity, with its `limits` by name, into the run folder, and print the numbers.
+
+    leave_out: quantities that are neither drawn nor printed; the run and JSON have them.
+    """
+    followed = {name: values for name, values in found.followed.items() if name not in leave_out}
+    picture = _draw(found, followed, title, limits)
     if json:
         print_json(asdict(found) | {"path": str(found.path), "picture": str(picture)})
         return
-    quantities = dict(list(found.followed.items())[:_MOST_COLUMNS])
+    quantities = dict(list(followed.items())[:_MOST_COLUMNS])
     print_table(
         ("", *quantities),
         [
@@ -53,12 +64,16 @@ def _known(value: float, error: float) -> str:
     return number(value, 3) if not error or math.isnan(value) else with_error(value, error)
 
 
-def _draw(found: Track, title: str, limits: Mapping[str, dict[str, float]]) -> Path:
+def _draw(
+    found: Track,
+    quantities: Mapping[str, tuple[list[float], list[float]]],
+    title: str,
+    limits: Mapping[str, dict[str, float]],
+) -> Path:
     from matplotlib.figure import Figure
 
     from thalweg import plots
 
-    quantities = found.followed
     step = "epoch" if all(name.startswith("epoch") for name in found.names) else "checkpoint"
     count = max(1, len(quantities))
     columns = min(count, 2 if count in (2, 4) else 3)

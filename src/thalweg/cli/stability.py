@@ -103,7 +103,8 @@ def stability(
                 training=training,
                 progress=progress,
             )
-            tell(found, f"{target}, along {trajectory}", surveys.limits_of(training), json)
+            title = f"{target}, along {trajectory}"
+            tell(found, title, surveys.limits_of(training), json, leave_out={"smallest eigenvalue"})
             return
         progress.stage("edges of stability")
         own = _own(
