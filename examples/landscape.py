@@ -51,7 +51,9 @@ def main(out: str = "runs/landscape.png") -> None:
         tw.plots.contours(*axes, found.values["loss"], left, labels=plane.labels)
         left.set_title("Loss on all samples")
         tw.plots.difference(*axes, off.values["loss"], right, bounds=off.bounds["loss"], labels=plane.labels)
-        right.set_title("Loss on 300 samples, less that on all (hatched: no more than its error)")
+        right.set_title(
+            "Loss on 300 samples, less that on all (hatched: no more than interpolation and rounding)"
+        )
         tw.plots.caption(figure, [*found.caption, *found.limits])
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(out, dpi=130)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from cli.conftest import Command
 
@@ -57,6 +58,7 @@ def test_two_runs(two: Command) -> None:
         (("rosenbrock", "a", "b"), "surface"),
         (("wine", "a.pt", "b.pt"), "not found"),
         (("wine", "a.pt", "b.pt", "--out", "c.txt"), ".png"),
+        (("wine", "a.pt", "b.pt", "--optimizer", "adm"), "did you mean adam"),
     ],
 )
 def test_bad_input_is_one_line(thalweg: Command, arguments: tuple[object, ...], told: str) -> None:
@@ -65,3 +67,21 @@ def test_bad_input_is_one_line(thalweg: Command, arguments: tuple[object, ...], 
 
 def test_an_optimizer_needs_its_rate(two: Command) -> None:
     assert "--lr" in two("connect", SMALL[0], "a", "b", *SMALL[1:], "--optimizer", "sgd").line
+
+
+def test_the_end_that_does_not_fit_is_named(two: Command) -> None:
+    torch.save({"linear1.weight": torch.ones(6, 13)}, "c.pt")
+    for ends, told in (
+        (("c.pt", "b"), "A, checkpoint c.pt lacks"),
+        (("a", "c.pt"), "B, checkpoint c.pt lacks"),
+    ):
+        assert two("connect", SMALL[0], *ends, *SMALL[1:]).line.startswith(f"{told} 3 of 4 parameters")
+
+
+def test_points_are_the_even_ones_and_more_around_the_highest(two: Command) -> None:
+    found = two("connect", SMALL[0], "a", "b", *SMALL[1:], "--curve", "none", "--points", 5, "--json").json[
+        "paths"
+    ][0]
+    even = [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert set(even) <= set(found["t"])
+    assert all(abs(t - found["at"]) <= 0.25 for t in found["t"] if t not in even)

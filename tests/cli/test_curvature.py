@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
 
 import thalweg as tw
 from cli.conftest import Command
+from thalweg.errors import InvalidArgument
+from thalweg.surveys import curvature as measuring
 
 
 def test_a_surface(thalweg: Command) -> None:
@@ -68,10 +71,49 @@ def test_what_cannot_be_measured_does_not_take_the_rest_along(thalweg: Command) 
         "curvature", "wine", "--checkpoint", "a", "--measure", "eigenpairs,sharpness", "--json"
     ).json
     assert len(found["eigenpairs"]["values"]) == 10
-    assert "is not finite" in found["sharpness"]["error"]
+    assert "is not finite" in found["sharpness"]["fisher_rao"]["failure"]
+    assert found["sharpness"]["sam"]["error"] > 0
     told = thalweg("curvature", "wine", "--checkpoint", "a", "--measure", "eigenpairs,sharpness")
-    assert "sharpness\n  cannot be measured: a product" in told.out
-    assert "is not finite" in thalweg("curvature", "wine", "--checkpoint", "a", "--measure", "sharpness").line
+    assert "\n  fisher_rao cannot be measured: a product" in told.out
+
+
+OWN_LOSS = """
+import torch
+import thalweg as tw
+
+def make():
+    x = torch.arange(12.0).reshape(4, 3)
+    model = torch.nn.Linear(3, 1)
+    return tw.Objective(model, batch_loss=lambda m, batch: m(batch[0]).square().mean(), data=(x, x[:, :1]))
+"""
+
+
+def test_a_sharpness_that_needs_outputs_is_told_by_its_name(thalweg: Command) -> None:
+    Path("own.py").write_text(OWN_LOSS)
+    told = thalweg("curvature", "own.py:make", "--probes", 2)
+    assert (told.status, told.err) == (0, "")
+    assert "\n  fisher_rao cannot be measured: this needs the model's output: with batch_loss" in told.out
+    found = thalweg("curvature", "own.py:make", "--measure", "eigenpairs,sharpness", "--json").json
+    # The loss is (wᵀx + b)²: its Hessian is twice the mean of zzᵀ with z = (x, 1).
+    z = torch.cat([torch.arange(12.0).reshape(4, 3), torch.ones(4, 1)], dim=1).double()
+    assert found["eigenpairs"]["values"][0] == pytest.approx(
+        float(torch.linalg.eigvalsh(z.T @ z / 2)[-1]), rel=1e-4
+    )
+    assert "failure" not in found["sharpness"]["adaptive"]
+
+
+def test_a_measure_that_cannot_be_made_is_told_by_its_name(
+    thalweg: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> NoReturn:
+        raise InvalidArgument("it has none")
+
+    monkeypatch.setitem(measuring.MEASURES, "trace", fail)
+    told = thalweg("curvature", "rosenbrock", "--measure", "trace,eigenpairs")
+    assert told.status == 0
+    assert "\ntrace cannot be measured: it has none\n" in told.out
+    assert "λ = " in told.out
+    assert thalweg("curvature", "rosenbrock", "--measure", "trace").line == "it has none"
 
 
 def test_along_a_run(thalweg: Command) -> None:

@@ -6,10 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 import xarray as xr
+from matplotlib.contour import QuadContourSet
+from matplotlib.text import Text
 
 from cli.conftest import Command
 from thalweg import surfaces
+from thalweg.cli.landscape import _figure, _title  # pyright: ignore[reportPrivateUsage]
+from thalweg.landscape import evaluate, plane_through, random_plane
+from thalweg.objective import Objective
 
 SMALL = ("wine", "--set", "hidden=(3,)")
 
@@ -72,7 +79,7 @@ def test_it_says_what_it_rests_on_and_hides(thalweg: Command) -> None:
     text = Path("vtk/slice.vtk").read_text()
     assert "\nsamples 1 1 double\n60.0\n" in text
     assert "\ncurvature_largest 1 3 double\n" in text
-    whole = thalweg("landscape", *SMALL, "--resolution", 15)
+    whole = thalweg("landscape", *SMALL, "--resolution", 15, "--out", found["run"])
     assert "other objective" in whole.line
 
 
@@ -82,6 +89,69 @@ def test_through_checkpoints(thalweg: Command) -> None:
     line = thalweg("landscape", *SMALL, "--plane", "a,b", "--resolution", 7, "--json").json
     assert line["kind"] == "through points"
     assert list(line["axes"]) == ["alpha"]
+
+
+def test_the_figure_has_three_panels_in_a_row_and_marks_the_checkpoints() -> None:
+    objective = Objective(torch.nn.Linear(3, 2), F.cross_entropy, (torch.eye(3), torch.tensor([0, 1, 0])))
+    draw = torch.Generator().manual_seed(0)
+    names = ("loss", "gradient_norm", "lambda_max", "lambda_min", "plane_lambda_min")
+    chosen = plane_through(*torch.randn(3, objective.size, generator=draw))
+    found = evaluate(objective, chosen, 5, metrics=names)
+    # Of a convex loss λmin is zero to rounding: one of both signs shows the colours that part at zero.
+    found.values["lambda_min"] = np.linspace(-1.0, 2.0, 25).reshape(5, 5)
+    title = _title(found, "digits", "its initialization from seed 0", "runs/a,runs/b, runs/c")
+    assert title == "digits through A = runs/a, B = runs/b and C = runs/c"
+    figure = _figure(found, title)
+    assert figure.get_figwidth() < 16
+    maps = [ax for ax in figure.axes if ax.get_xlabel() == "from A to B"]
+    assert len(maps) == 5
+    rows = [ax.get_subplotspec().rowspan.start for ax in maps]  # pyright: ignore[reportOptionalMemberAccess]
+    assert rows == [0, 0, 0, 1, 1]
+    for ax in maps:
+        assert {"A", "B", "C"} <= {text.get_text() for text in ax.texts}
+    texts = {text.get_text() for text in figure.findobj(Text)}
+    assert "λmin of the Hessian" in texts
+    assert not any("_" in text for text in texts)
+    (filled, *_) = (one for one in maps[3].get_children() if isinstance(one, QuadContourSet))
+    assert (filled.norm.vmin, filled.norm.vmax) == (-2.0, 2.0)
+    assert _title(evaluate(objective, random_plane(objective), 3), "digits", "its start", None) == (
+        "digits at its start"
+    )
+
+
+def test_each_slice_has_its_own_folder(thalweg: Command) -> None:
+    for seed, name in enumerate("ab"):
+        assert thalweg("train", *SMALL, "--epochs", 2, "--seed", seed, "--out", name).status == 0
+    drawn = ("landscape", *SMALL, "--resolution", 3)
+    for arguments, folder in (
+        ((), "wine-landscape"),
+        (("--checkpoint", "a"), "a-landscape"),
+        (("--checkpoint", "b"), "b-landscape"),
+        (("--trajectory", "b"), "b-landscape-trajectory"),
+        (("--plane", "a,b"), "wine-landscape-a-b"),
+        (("--plane", "random-line"), "wine-landscape-random-line"),
+        (("--normalization", "layer"), "wine-landscape-layer"),
+        (("--samples", 60, "--seed", 3), "wine-landscape-60-samples-seed3"),
+        (("--stack", 2, "--checkpoint", "a", "--samples", 60), "a-stack-60-samples"),
+    ):
+        assert thalweg(*drawn, *arguments, "--json").json["run"] == f"runs/{folder}"
+    # Where it is another slice all the same, the message is for who types commands.
+    other = thalweg(*drawn, "--normalization", "layer", "--out", "runs/wine-landscape").line
+    assert (
+        other
+        == "runs/wine-landscape holds points of another slice: choose another --out, or delete the folder"
+    )
+    line = thalweg(*drawn, "--plane", "random-line", "--out", "runs/wine-landscape").line
+    assert "choose another --out" in line
+
+
+@pytest.mark.parametrize(
+    ("metrics", "told"),
+    [("loss,acuracy", "did you mean 'accuracy'?"), (",", "must name one or more of loss")],
+)
+def test_metrics_are_checked_before_a_folder_is_made(thalweg: Command, metrics: str, told: str) -> None:
+    assert told in thalweg("landscape", *SMALL, "--metrics", metrics).line
+    assert not list(Path().iterdir())
 
 
 def test_a_stack_of_random_lines(thalweg: Command) -> None:

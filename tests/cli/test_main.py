@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -15,6 +15,8 @@ from thalweg import problems, surfaces, surveys
 from thalweg.cli import main
 from thalweg.cli.main import app
 from thalweg.errors import UnknownName
+from thalweg.store import run
+from thalweg.surveys import curvature as measuring
 
 COMMANDS = [
     command.callback.__name__.replace("_", "-") for command in app.registered_commands if command.callback
@@ -124,12 +126,14 @@ def test_interruption(
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
+    # Of other tests in this process.
+    monkeypatch.setattr(run, "_opened", set[Path]())
     monkeypatch.setattr(surveys, "survey", interrupted)
     monkeypatch.setattr(surveys, "train_into", interrupted)
     found = thalweg(command, "wine", *json)
     assert found.status == 130
     assert found.out == ""
-    assert found.err == "thalweg: interrupted: what was measured is kept, and the same command continues\n"
+    assert found.err == "thalweg: interrupted: nothing was kept, the same command begins anew\n"
 
 
 def test_fonts_that_are_not_there_are_no_news(thalweg: Command) -> None:
@@ -146,3 +150,28 @@ def test_names(thalweg: Command) -> None:
     for name in (*problems.names(), *surfaces.names()):
         assert name in found.out
     assert thalweg("names", "--json").json == {"problems": problems.names(), "surfaces": surfaces.names()}
+
+
+def test_an_interruption_says_that_something_is_kept_only_where_it_is(
+    thalweg: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    # Of other tests in this process.
+    monkeypatch.setattr(run, "_opened", set[Path]())
+    measures = dict(measuring.MEASURES)
+    monkeypatch.setitem(measuring.MEASURES, "trace", interrupt)
+    ended = thalweg("curvature", "rosenbrock", "--measure", "kind,trace")
+    assert (ended.status, ended.out) == (130, "")
+    assert ended.err == "thalweg: interrupted: nothing was kept, the same command begins anew\n"
+    assert thalweg("train", "wine", "--epochs", 1, "--out", "a").status == 0
+    monkeypatch.setattr(run, "_opened", set[Path]())
+    # A run folder that was opened and holds nothing yet keeps nothing either.
+    monkeypatch.setitem(measuring.MEASURES, "eigenpairs", interrupt)
+    along = ("curvature", "wine", "--trajectory", "a", "--measure", "eigenpairs,trace")
+    assert "nothing was kept" in thalweg(*along).err
+    monkeypatch.setitem(measuring.MEASURES, "eigenpairs", measures["eigenpairs"])
+    ended = thalweg(*along)
+    assert ended.status == 130
+    assert ended.err == "thalweg: interrupted: what was measured is kept, and the same command continues\n"

@@ -30,6 +30,13 @@ def images(tmp_path: Path) -> Path:
     return folder / "cifar10_subset.npz"
 
 
+def test_more_samples_than_there_are_is_said(thalweg: Command, images: Path) -> None:
+    told = thalweg(*QUICK, "--data", images, "--skip", "without", "--slice-samples", 9999)
+    assert told.status == 0
+    assert "--slice-samples 9,999 is more than are trained on: all 64 images are used." in told.out
+    assert "--curvature-samples" not in told.out
+
+
 def test_both_variants_in_a_table_and_a_figure(thalweg: Command, images: Path, tmp_path: Path) -> None:
     told = thalweg(*QUICK, "--data", images)
     assert (told.status, told.err) == (0, "")

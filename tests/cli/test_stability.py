@@ -23,6 +23,13 @@ def test_a_surface(thalweg: Command) -> None:
     assert "in use" not in told.out
 
 
+def test_at_a_maximum_descent_leaves_at_any_rate(thalweg: Command) -> None:
+    assert float(torch.linalg.eigvalsh(surfaces.himmelblau().hessian()).max()) < 0
+    sentence = "Descent leaves this point at any rate, for its Hessian has no positive eigenvalue."
+    assert sentence in thalweg("stability", "himmelblau").out
+    assert sentence not in thalweg("stability", "rosenbrock").out
+
+
 def test_along_a_run_and_at_its_end(thalweg: Command, tmp_path: Path) -> None:
     assert thalweg("train", *SMALL, "--optimizer", "momentum", "--epochs", 3, "--out", "a").status == 0
     along = thalweg("stability", *SMALL, "--trajectory", "a", "--json").json

@@ -18,13 +18,22 @@ from thalweg.landscape import (
     align,
     axis_plane,
     bezier_path,
+    eigen_plane,
     evaluate,
+    fitting_error,
+    flat_walk,
+    gradient_plane,
+    honesty,
     interpolate,
     line_through,
     plane_through,
+    polygon_path,
     random_line,
     random_plane,
+    stack,
+    trajectory_informed_plane,
     trajectory_plane,
+    zero_modes,
 )
 from thalweg.objective import Objective
 
@@ -133,7 +142,7 @@ def test_resolutions(resolution) -> None:
         evaluate(objective, random_plane(objective), resolution)
 
 
-@pytest.mark.parametrize("span", [0, 0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("span", [0, 0.0, -1.0, math.nan, math.inf, "a"])
 def test_spans(span) -> None:
     objective = classifier()
     with refused(f"span must be positive and finite, got {span}"):
@@ -181,3 +190,114 @@ def test_values_that_are_not_finite_are_kept_and_drawn_as_missing(rtol) -> None:
     assert f"At {missing} of 441 points the loss is not a finite number (hatched)." in plots.Heights.of(
         loss
     ).remarks("loss")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        random_plane,
+        random_line,
+        eigen_plane,
+        gradient_plane,
+        axis_plane,
+        stack,
+        zero_modes,
+        flat_walk,
+        lambda it: evaluate(it, random_plane(classifier())),
+        lambda it: honesty(it, random_plane(classifier())),
+        lambda it: interpolate(it, it, it),
+        lambda it: bezier_path(it, it, it),
+        lambda it: trajectory_plane(it, [it] * 3),
+        lambda it: trajectory_informed_plane(it, [it] * 3),
+        lambda it: fitting_error(it, random_plane(classifier()), [it] * 3),
+    ],
+)
+def test_a_model_in_place_of_an_objective(call) -> None:
+    with refused(r"obj must be an objective, such as tw.Objective\(model, loss_fn, data\) .* got Sequential"):
+        call(relu_network())
+
+
+def test_other_things_in_place_of_planes_slices_and_ends() -> None:
+    objective = classifier()
+    with refused(r"plane must be a Plane, such as tw.landscape.random_plane\(obj\), got str"):
+        evaluate(objective, "random")  # type: ignore[arg-type]
+    with refused("plane must be a Plane"):
+        honesty(objective, "random")  # type: ignore[arg-type]
+    found = evaluate(objective, random_plane(objective), 3)
+    with refused("b must be a Slice, got int"):
+        found - 1  # type: ignore[operator]
+    with refused(r"b must be a tensor \(.*\), a model or its state dictionary, got str"):
+        interpolate(objective, objective.model, "x")  # type: ignore[arg-type]
+    with refused("rtol must be None or not negative, got a"):
+        evaluate(objective, random_plane(objective), 3, rtol="a")  # type: ignore[arg-type]
+    state = objective.model.state_dict()
+    with refused(r"a must be a point, a tensor \(n,\), got OrderedDict: obj.flatten\(state_dict\) makes one"):
+        plane_through(state, state, state)  # type: ignore[arg-type]
+    for wrong in (state, objective.model, 3):
+        with refused("checkpoints must be a list of points, models or state dictionaries"):
+            trajectory_plane(objective, wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", [bezier_path, polygon_path])
+def test_a_misspelt_option_of_a_path(path) -> None:
+    objective = classifier()
+    with refused("option must be .*'steps'.* got 'stepz': did you mean 'steps'"):
+        path(objective, objective.model, objective.model, stepz=3)
+
+
+@pytest.mark.parametrize("plane_of", [trajectory_plane, trajectory_informed_plane])
+def test_checkpoints_may_be_models_and_state_dictionaries(plane_of) -> None:
+    objective = classifier()
+    draw = torch.Generator().manual_seed(0)
+    points = [objective.point + torch.randn(objective.size, generator=draw).double() for _ in range(4)]
+    model = relu_network().double()
+    model.load_state_dict(objective.state(points[-1]))
+    mixed = [points[0], objective.state(points[1]), objective.state(points[2]), model]
+    due, found = plane_of(objective, points), plane_of(objective, mixed)
+    assert torch.equal(found.center, due.center)
+    assert torch.equal(found.directions, due.directions)
+    assert fitting_error(objective, due, mixed).losses.tolist() == pytest.approx(
+        [float(objective.loss(point)) for point in points]
+    )
+
+
+@pytest.mark.parametrize("bad", [math.nan, -math.inf])
+def test_weights_that_are_not_finite_are_named(bad) -> None:
+    objective = classifier()
+    broken = relu_network().double()
+    with torch.no_grad():
+        broken[2].weight[0, 1] = broken[4].bias[0] = bad
+    for connect in (interpolate, bezier_path, polygon_path):
+        with refused("b must be finite, got NaN or infinite entries in 2.weight"):
+            connect(objective, objective.model, broken)
+        with refused("a must be finite, got NaN or infinite entries in 2.weight"):
+            connect(objective, objective.flatten(broken.state_dict()), objective.model)
+    with refused("model_b must be finite, got NaN or infinite entries in 2.weight"):
+        align(relu_network().double(), broken)
+    with refused("model_a must be finite, got NaN or infinite entries in 2.weight"):
+        align(broken, relu_network().double())
+
+
+def test_what_is_printed_of_them_is_short() -> None:
+    objective = classifier()
+    plane = random_plane(objective, "none")
+    found = evaluate(objective, plane, 5)
+    loss = found.values["loss"]
+    assert str(plane) == (
+        f"plane in {objective.size} dimensions, random: random direction 1, of unit length (−1 to 1), "
+        "random direction 2, of unit length (−1 to 1)"
+    )
+    assert str(found) == f"loss {loss.min():.4g} to {loss.max():.4g} on a {plane}\nAll 25 points evaluated."
+    assert str(found - found) == (
+        "difference of two slices: loss 0 to 0 (0% of the points beyond interpolation and rounding)"
+    )
+
+
+def test_a_plane_that_is_the_whole_space_is_no_shadow_of_it() -> None:
+    surface = surfaces.get("booth")
+    for plane in (random_plane(surface, "none"), eigen_plane(surface), axis_plane(surface)):
+        assert not any("shadow" in limit for limit in plane.limits)
+    assert any("1-D shadow of 2 dimensions" in limit for limit in random_line(surface, "none").limits)
+    whole = plane_through(*torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    assert whole.limits == ()
+    assert "shadow" in plane_through(*torch.eye(3)).limits[0]

@@ -146,3 +146,23 @@ def test_one_model_in_other_microbatches_differs_by_its_rounding_alone() -> None
     )
     assert np.abs((a - b).values["loss"]).max() > 0
     assert (a - b).told_apart() == 0.0
+
+
+def test_it_says_where_the_slices_differ_in_directions_or_samples() -> None:
+    objective = classifier()
+    plane = random_plane(objective)
+    whole = evaluate(objective, plane, 5)
+
+    def told(other) -> str:
+        return " ".join((whole - other).limits)
+
+    assert "different" not in told(evaluate(objective, plane, 5))
+    # Directions of the same kind, but normalized by the weights of another point, are not the same.
+    for turned in (random_plane(objective, seed=1), random_plane(objective, "layer")):
+        assert "two slices have different directions" in told(evaluate(objective, turned, 5))
+    fewer = evaluate(objective, plane, 5, samples=objective.samples // 2)
+    assert "two slices rest on different samples" in told(fewer)
+    assert "directions" not in (whole - fewer).limits[0]
+    assert "different samples" in " ".join((whole - fewer).attributes()["limits"])
+    line = random_line(objective)
+    assert "different" not in " ".join((evaluate(objective, line, 5) - evaluate(objective, line, 5)).limits)

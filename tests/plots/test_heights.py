@@ -31,6 +31,49 @@ def test_a_wide_range_is_logarithmic_with_round_levels() -> None:
     assert scale.label("loss") == "loss"
 
 
+SURFACES = {
+    "trained": lambda x, y: 0.15 + 1.2 * (x**2 + y**2 + 0.5 * x * y) + 0.5 * np.exp(1.2 * (x + y) - 1),
+    "flat": lambda x, y: 1 + 0.4 * (x**2 + y**2),
+    "zero": lambda x, y: x**2 + y**2,
+    "far off": lambda x, y: (x - 3) ** 2 + 0.2,
+    "signed bowl": lambda x, y: x**2 + y**2 - 0.5,
+    "signed": lambda x, y: x**2 - y**2,
+}
+
+
+@pytest.mark.parametrize("name", SURFACES)
+def test_the_scale_is_a_matter_of_the_surface_and_not_of_the_resolution(name: str) -> None:
+    scales = list[Heights]()
+    for n in (9, 21, 31, 51, 101):
+        x = np.linspace(-1, 1, n)
+        scales.append(Heights.of(SURFACES[name](x[:, None], x[None, :])))
+    assert len({scale.logarithmic for scale in scales}) == 1
+    assert [scale.upper for scale in scales] == pytest.approx([scales[-1].upper] * 5, rel=1e-9)
+
+
+def test_a_basin_of_a_tenth_is_logarithmic_unless_it_is_not_to_be() -> None:
+    basin = 0.15 + 2 * bowl(51)
+    assert Heights.of(basin).logarithmic
+    assert not Heights.of(basin, logarithmic_from=math.inf).logarithmic
+    assert not Heights.of(basin, logarithmic_from=100).logarithmic
+
+
+def test_the_bulk_of_a_grid_is_that_of_its_area() -> None:
+    # 3 of 121 points, but at the edge: 1.25 of 100 cells.
+    spiked = 1 + bowl(11) / 10
+    spiked[0, :3] = 100
+    assert Heights.of(spiked).upper < 2
+    within = 1 + bowl(11) / 10
+    within[5, 5:8] = 100
+    assert Heights.of(within).upper > 2
+
+
+def test_a_narrow_logarithmic_range_has_levels() -> None:
+    scale = Heights(0.0, True, 1.15, 1.37, 0, 0, 0, 10)
+    assert scale.levels().size >= 4
+    assert scale.levels() == pytest.approx(np.round(scale.levels(), 2))
+
+
 def test_a_zero_among_the_values_does_not_stretch_the_scale() -> None:
     scale = Heights.of(np.append(np.geomspace(1, 1e4, 99), 0.0))
     assert (scale.lower, scale.below) == (1.0, 1)

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from thalweg.errors import InvalidArgument
-from thalweg.plots import bilinear, contours, surface
+from thalweg.plots import bilinear, contours, line_slice, line_stack, surface
 
 X, Y = np.linspace(-1, 1, 15), np.linspace(-2, 2, 11)
 VALLEY = 1e-3 + (X[:, None] - 0.3) ** 2 + 10 * (Y[None, :] - 0.4) ** 2
@@ -73,6 +74,7 @@ def test_a_map_without_any_value_is_hatched() -> None:
     ax = contours(X, Y, np.full(VALLEY.shape, math.nan))
     assert ax.patch.get_hatch()
     assert not sets(ax)
+    assert "no finite value" in labels(ax.figure)
 
 
 def test_what_is_cut_off_is_dotted() -> None:
@@ -185,3 +187,36 @@ def test_labels_keep_off_the_path() -> None:
     for text in ax.texts:
         # A twentieth of the map, which is two wide.
         assert np.abs(np.array(text.get_position()) - line).max(axis=1).min() > 0.1
+
+
+def test_an_accuracy_is_linear() -> None:
+    shares = np.linspace(0.01, 1, X.size * Y.size).reshape(X.size, Y.size)
+    assert isinstance(sets(contours(X, Y, shares))[0].norm, LogNorm)
+    assert not isinstance(sets(contours(X, Y, shares, name="accuracy"))[0].norm, LogNorm)
+    space: Any = surface(X, Y, shares, name="accuracy")
+    assert space.get_zlim() == pytest.approx([0.01, 1])
+    assert line_slice(X, np.geomspace(1e-3, 1, X.size), name="accuracy").get_yscale() == "linear"
+    assert line_slice(X, np.geomspace(1e-3, 1, X.size)).get_yscale() == "log"
+
+
+def test_colours_that_part_at_zero() -> None:
+    signed = X[:, None] + 0 * Y[None, :] + 0.5
+    filled = sets(contours(X, Y, signed, diverging=True))[0]
+    assert (filled.norm.vmin, filled.norm.vmax) == (-1.5, 1.5)
+    assert min(filled.cmap(filled.norm(0.0))[:3]) > 0.9
+
+
+def test_places_are_marked_by_their_names() -> None:
+    ax = contours(X, Y, VALLEY, marks={"A": (0.0, 0.0), "B": (0.5, 1.0)})
+    assert {"A", "B"} <= {text.get_text() for text in ax.texts}
+    assert [line.get_xydata().tolist() for line in ax.lines] == [[[0.0, 0.0]], [[0.5, 1.0]]]
+    assert ax.get_legend() is None
+
+
+@pytest.mark.parametrize("draw", [lambda: contours(X, Y, VALLEY), lambda: line_stack(X, VALLEY.T)])
+def test_the_legend_is_within_the_page(draw: Any) -> None:
+    ax = draw()
+    FigureCanvasAgg(ax.figure).draw()
+    box, page = ax.get_legend().get_window_extent(), ax.figure.bbox
+    assert page.y0 <= box.y0
+    assert page.x0 <= box.x0 < box.x1 <= page.x1

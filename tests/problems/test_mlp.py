@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from thalweg import problems
 from thalweg.errors import InvalidArgument
 from thalweg.problems import MLP
 
@@ -43,3 +44,18 @@ def test_mistakes_are_named(arguments, message):
         MLP(*arguments)
     with pytest.raises(InvalidArgument, match=r"dropout must be in \[0, 1\), got 1.0"):
         MLP((3, 4, 2), dropout=1.0)
+
+
+@pytest.mark.parametrize("name", ["digits", "wine", "breast_cancer"])
+@pytest.mark.parametrize("hidden", [3, "64", (-3,), (0,), (2.5,), (True,)])
+def test_hidden_sizes_that_are_none_are_told_at_once(name, hidden):
+    with pytest.raises(
+        InvalidArgument, match=r"hidden must be a tuple of .* such as \(64,\), got "
+    ) as refused:
+        problems.get(name, hidden=hidden)
+    assert str(refused.value).endswith(f"got {hidden!r}")
+
+
+def test_hidden_sizes_may_be_a_list_or_none():
+    assert [p.shape for p in problems.get("wine", hidden=[]).make_model().parameters()] == [(3, 13), (3,)]
+    assert len(list(problems.get("wine", hidden=[4, 5]).make_model().parameters())) == 6

@@ -93,6 +93,29 @@ def test_damaged_files_are_one_clear_line(tmp_path, model, suffix, damage):
     with pytest.raises(InvalidArgument, match=r"model.* (is empty|may be damaged)") as refused:
         load_checkpoint(file)
     assert "\n" not in str(refused.value)
+    # The reader's own advice is to let the file run its code.
+    assert "weights_only" not in str(refused.value)
+    if suffix == ".pt" and damage != "empty":
+        assert "safetensors" in str(refused.value)
+
+
+def test_the_only_state_dict_is_taken_whatever_its_key(tmp_path, model):
+    optimizer = {"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 0.1}]}
+    torch.save({"net": model.state_dict(), "optimizer": optimizer, "epoch": 3}, tmp_path / "model.pt")
+    assert_same(load_checkpoint(tmp_path / "model.pt"), model.state_dict())
+    # A known key goes before others, and one without tensors counts for nothing.
+    torch.save(
+        {"model": {"depth": 3}, "state_dict": model.state_dict(), "ema": {"w": torch.ones(1)}},
+        tmp_path / "a.pt",
+    )
+    assert_same(load_checkpoint(tmp_path / "a.pt"), model.state_dict())
+
+
+@pytest.mark.parametrize("keys", [("state_dict", "model"), ("net", "ema")])
+def test_of_several_state_dicts_none_is_guessed(tmp_path, model, keys):
+    torch.save({key: model.state_dict() for key in keys}, tmp_path / "model.pt")
+    with pytest.raises(InvalidArgument, match=rf"model\.pt holds several state dicts \({', '.join(keys)}\)"):
+        load_checkpoint(tmp_path / "model.pt")
 
 
 def test_a_dict_nested_in_itself_ends(tmp_path):

@@ -54,6 +54,9 @@ def tell(
         for measure, one in measures.items():
             if "error" in one:
                 print(f"{name}, {measure}: {one['error']}")
+            for kind, part in one.get("numbers", {}).items():
+                if isinstance(part, dict) and "failure" in part:
+                    print(f"{name}, {kind}: {part['failure']}")
     print(f"\nRun: {found.path}\nPicture: {picture}")
 
 

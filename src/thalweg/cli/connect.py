@@ -64,7 +64,13 @@ def connect(
         float | None,
         typer.Option(help="Its rate; a tenth of the distance of A and B for Adam, if not given."),
     ] = None,
-    points: Annotated[int, typer.Option(help="Points that are evaluated on each path.", min=3)] = 25,
+    points: Annotated[
+        int,
+        typer.Option(
+            help="Points that are evaluated evenly along each path; more are around the highest of them.",
+            min=3,
+        ),
+    ] = 25,
     out: Annotated[
         Path | None, typer.Option(help="Picture: .png, .svg or .pdf; runs/TARGET-connect.png if not given.")
     ] = None,
@@ -77,7 +83,8 @@ def connect(
     """Connect two trained models: the barrier on the straight line, and on a path that is bent around it.
 
     The barrier is how far the loss on the training data rises above the line between the losses at the ends, ± its
-    standard error. Batch-norm statistics are estimated anew at every point.
+    standard error; around the highest of --points more are evaluated, to place the top to a thousandth of the way.
+    Batch-norm statistics are estimated anew at every point.
 
     Example:
 
@@ -85,15 +92,22 @@ def connect(
     """
     use_threads(threads)
     from thalweg import landscape, surveys
+    from thalweg.objective import Objective
 
+    made = surveys.path_optimizer(optimizer, lr)
     file = checked_picture(out, f"{surveys.folder_name(target)}-connect")
     with optimizers_without_compiler(), TerminalProgress(quiet=quiet) as progress:
         progress.stage("reading the models")
-        subject = subject_named(target, assignments, seed, b)
-        if subject.model is None:
+        try:
+            subject = subject_named(target, assignments, seed, b)
+        except InvalidArgument as error:
+            raise InvalidArgument(str(error).replace(f"checkpoint {b}", f"B, checkpoint {b}", 1)) from error
+        if not isinstance(subject.objective, Objective):
             raise InvalidArgument(f"{target} is a surface and has no models to connect")
         objective = subject.objective
-        first, second = (surveys.Checkpoints.of(place, subject.model.state_dict())[-1] for place in (a, b))
+        own = objective.model.state_dict()
+        first, second = (surveys.Checkpoints.of(place, own)[-1] for place in (a, b))
+        surveys.check_fit(objective, first, f"A, checkpoint {a}")
         found: dict[str, LossPath] = {}
         progress.stage("straight line")
         found["straight line"] = landscape.interpolate(objective, first, second, points=points)
@@ -113,7 +127,7 @@ def connect(
                 curve.value,
                 bends=bends,
                 steps=steps,
-                optimizer=surveys.path_optimizer(optimizer, lr),
+                optimizer=made,
                 points=points,
                 seed=seed,
                 progress=progress.advance,

@@ -26,7 +26,7 @@ from thalweg.cli.plan import print_plan
 from thalweg.cli.progress import TerminalProgress
 from thalweg.cli.start_up import optimizers_without_compiler
 from thalweg.cli.subject import subject_named, whereabouts
-from thalweg.errors import InvalidArgument, NotDifferentiable
+from thalweg.errors import InvalidArgument, ThalwegError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -110,13 +110,13 @@ def curvature(
             tell(track, f"{target}, along {trajectory}", surveys.limits_of(training), json)
             return
         measured: dict[str, Measured] = {}
-        failed: dict[str, NotDifferentiable] = {}
+        failed: dict[str, ThalwegError] = {}
         with measuring.looking(objective, **options) as look:
             for name in chosen:
                 progress.stage(name)
                 try:
                     measured[name] = look.measure(name)
-                except NotDifferentiable as error:
+                except ThalwegError as error:
                     failed[name] = error
     if not measured:
         raise next(iter(failed.values()))
@@ -135,7 +135,7 @@ def curvature(
         for line in one.lines:
             print(f"  {line}")
     for name, error in failed.items():
-        print(f"\n{name}\n  cannot be measured: {error}")
+        print(f"\n{name} cannot be measured: {error}")
     if file is not None:
         print(f"\nPicture: {file}")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from thalweg.checks import one_of
 from thalweg.cli.arguments import (
     CheckpointOption,
     JsonOption,
@@ -23,6 +26,7 @@ from thalweg.cli.picture import save
 from thalweg.cli.progress import TerminalProgress
 from thalweg.cli.start_up import optimizers_without_compiler
 from thalweg.cli.subject import subject_named, whereabouts
+from thalweg.errors import InvalidArgument, RunConflict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,6 +35,15 @@ if TYPE_CHECKING:
     from thalweg.surveys.landscape import LandscapeResult
 
 PICTURE = "slice.png"
+
+_COLUMNS = 3
+_WORDS = {
+    "gradient_norm": "norm of the gradient",
+    "lambda_max": "λmax of the Hessian",
+    "lambda_min": "λmin of the Hessian",
+    "plane_lambda_max": "λmax in the plane",
+    "plane_lambda_min": "λmin in the plane",
+}
 
 
 def landscape(
@@ -66,7 +79,11 @@ def landscape(
         ),
     ] = "loss",
     out: Annotated[
-        Path | None, typer.Option(help="Run folder; runs/TARGET-landscape, or -stack, if not given.")
+        Path | None,
+        typer.Option(
+            help="Run folder; if not given runs/RUN-landscape, or -stack, after the checkpoint, the trajectory or the "
+            "TARGET, with the plane, normalization, samples and seed that are named here."
+        ),
     ] = None,
     samples: Annotated[
         int | None,
@@ -98,12 +115,22 @@ def landscape(
     from thalweg.cli.line_stack import show, stack_lines
     from thalweg.surveys.landscape import choose_plane, on_sample, slice_landscape
 
-    names = [name.strip() for name in metrics.split(",") if name.strip()]
-    folder = (
-        out or Path("runs") / f"{surveys.folder_name(target)}-{'landscape' if stack is None else 'stack'}"
+    names = _metric_names(metrics)
+    folder = out or _folder(
+        surveys.folder_name(target),
+        checkpoint or trajectory,
+        "landscape" if stack is None else "stack",
+        plane=plane or (None if trajectory is None or stack else "trajectory"),
+        normalization=normalization,
+        samples=samples,
+        seed=seed,
     )
     if stack is not None:
-        with optimizers_without_compiler(), TerminalProgress(quiet=quiet) as progress:
+        with (
+            _conflict_by_option(folder),
+            optimizers_without_compiler(),
+            TerminalProgress(quiet=quiet) as progress,
+        ):
             subject = subject_named(target, assignments, seed, checkpoint, trajectory)
             if samples is not None:
                 subject = on_sample(subject, samples, seed)
@@ -125,7 +152,11 @@ def landscape(
         source = whereabouts(subject, checkpoint or trajectory, seed)
         show(lines, target, source, folder, json=json)
         return
-    with optimizers_without_compiler(), TerminalProgress(quiet=quiet) as progress:
+    with (
+        _conflict_by_option(folder),
+        optimizers_without_compiler(),
+        TerminalProgress(quiet=quiet) as progress,
+    ):
         subject = subject_named(target, assignments, seed, checkpoint, trajectory)
         if samples is not None:
             subject = on_sample(subject, samples, seed)
@@ -146,7 +177,7 @@ def landscape(
         )
     source = whereabouts(subject, checkpoint or trajectory, seed)
     picture = folder / PICTURE
-    save(_figure(found.slice, f"{target} at {source}"), picture)
+    save(_figure(found.slice, _title(found.slice, target, source, plane)), picture)
     dataset = folder / "slice.nc"
     found.slice.dataset.to_netcdf(dataset, engine="h5netcdf")
     told = _told(found)
@@ -175,6 +206,67 @@ def landscape(
     print(f"\nRun: {folder}\nPicture: {picture}\nData: {dataset}")
 
 
+def _metric_names(text: str) -> list[str]:
+    """The metrics with commas between, checked before anything is written."""
+    from thalweg.landscape.pointwise import CURVATURES
+    from thalweg.objective.metrics import METRICS
+
+    known = (*METRICS, *CURVATURES)
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise InvalidArgument(f"--metrics must name one or more of {', '.join(known)}, got {text!r}")
+    for name in names:
+        one_of("--metrics", name, known)
+    return names
+
+
+def _folder(
+    target: str,
+    weights: Path | None,
+    drawing: str,
+    *,
+    plane: str | None,
+    normalization: str,
+    samples: int | None,
+    seed: int,
+) -> Path:
+    """The run folder of what is looked at: another one for each slice that cannot continue the others.
+
+    weights: the checkpoint or the trajectory, whose name takes the target's place.
+    """
+    from thalweg import surveys
+
+    parts = [target if weights is None else _stem(weights), drawing]
+    if plane is not None:
+        parts += [_stem(Path(part.strip())) for part in plane.split(",")] if "," in plane else [plane]
+    if normalization != "filter":
+        parts.append(normalization)
+    if samples is not None:
+        parts.append(f"{samples}-samples")
+    if seed:
+        parts.append(f"seed{seed}")
+    return Path("runs") / surveys.folder_name("-".join(parts))
+
+
+def _stem(place: Path) -> str:
+    """A folder's name, or a file's without its suffix."""
+    return place.resolve().name if place.is_dir() else place.stem
+
+
+@contextmanager
+def _conflict_by_option(folder: Path) -> Generator[None]:
+    """A conflict about the slice in the run folder names the option that ends it."""
+    try:
+        yield
+    except RunConflict as error:
+        if "grid=" not in str(error):
+            raise
+        # The message is for a call from Python.
+        raise RunConflict(
+            f"{folder} holds points of another slice: choose another --out, or delete the folder"
+        ) from error
+
+
 def _told(found: LandscapeResult) -> str:
     points = 1
     for axis in found.slice.axes.values():
@@ -183,24 +275,49 @@ def _told(found: LandscapeResult) -> str:
     return f"{points:,} points, known {error} from {found.slice.evaluations:,} evaluations now"
 
 
+def _title(found: Slice, target: str, source: str, plane: str | None) -> str:
+    """What is drawn: `target` at `source`, or through the checkpoints "A,B,C" of `plane`."""
+    if found.plane.kind != "through points" or plane is None:
+        return f"{target} at {source}"
+    *first, last = (f"{mark} = {name.strip()}" for mark, name in zip("ABC", plane.split(","), strict=False))
+    return f"{target} through {', '.join(first)} and {last}"
+
+
 def _figure(found: Slice, title: str) -> Figure:
+    """A panel for each metric, at most three in a row."""
     from matplotlib.figure import Figure
 
     from thalweg import plots
+    from thalweg.plots.canvas import wrapped
 
     names = list(found.values)
     axes = list(found.axes.values())
+    columns = min(_COLUMNS, len(names))
+    rows = -(-len(names) // columns)
+    path, marks, labels = found.plane.path, None, found.plane.labels
+    if found.plane.kind == "through points" and path is not None:
+        path, marks = None, dict(zip("ABC", path.tolist(), strict=False))
+        labels = ("from A to B", "from A to C")
     with plots.paper():
-        figure = Figure(figsize=(5.2 * len(names), 4.6), layout="constrained")
-        figure.suptitle(title)
+        figure = Figure(figsize=(5.2 * columns, 4.6 * rows), layout="constrained")
+        figure.suptitle(wrapped(title, 50 * columns))
         for i, name in enumerate(names):
-            ax = figure.add_subplot(1, len(names), i + 1)
+            ax = figure.add_subplot(rows, columns, i + 1)
+            values, words = found.values[name], _WORDS.get(name, name)
             if len(axes) == 1:
-                plots.line_slice(axes[0], found.values[name], None, ax, label=found.plane.labels[0])
-                ax.set_ylabel(name)
+                places = {mark: place[0] for mark, place in (marks or {}).items()}
+                plots.line_slice(axes[0], values, None, ax, label=labels[0], name=words, marks=places)
                 continue
-            path = None if found.plane.kind == "through points" else found.plane.path
-            labels = (found.plane.labels[0], found.plane.labels[1])
-            plots.contours(axes[0], axes[1], found.values[name], ax, name=name, labels=labels, path=path)
+            plots.contours(
+                axes[0],
+                axes[1],
+                values,
+                ax,
+                name=words,
+                labels=(labels[0], labels[1]),
+                path=path,
+                marks=marks,
+                diverging="lambda" in name and bool((values < 0).any() and (values > 0).any()),
+            )
         plots.caption(figure, [*found.caption, *found.limits])
     return figure

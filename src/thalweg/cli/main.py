@@ -115,7 +115,14 @@ def main() -> NoReturn:
 
 
 def _say_interrupted() -> None:
-    _say("interrupted: what was measured is kept, and the same command continues")
+    # Nothing was opened before the store was imported, and importing takes longer than a second Ctrl-C.
+    if "thalweg.store" in sys.modules:
+        from thalweg.store import holding
+
+        if holding():
+            _say("interrupted: what was measured is kept, and the same command continues")
+            return
+    _say("interrupted: nothing was kept, the same command begins anew")
 
 
 def _say(line: str) -> None:

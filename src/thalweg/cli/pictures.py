@@ -122,6 +122,10 @@ def pictures(
         return
     print(f"ResNet-{depth}, {samples:,} images of CIFAR-10, {epochs} epoch{'s' if epochs > 1 else ''}\n")
     _tell(found)
+    asked = {"--slice-samples": slice_samples, "--curvature-samples": curvature_samples}
+    for (option, wanted), used in zip(asked.items(), found[0].samples, strict=True):
+        if used < wanted:
+            print(f"{option} {wanted:,} is more than are trained on: all {used:,} images are used.")
     print(f"\nRuns: {', '.join(str(network.path) for network in found)}")
     print(f"Pictures: {', '.join(map(str, files))}\nNumbers: {numbers}")
 

@@ -126,6 +126,8 @@ def stability(
         [(one.optimizer, with_error(one.rate, one.error), one.formula) for one in others],
     )
     print(f"\nλmax = {number(others[0].lambda_max, 4)}; for adam and rmsprop {others[-1].preconditioner}")
+    if others[0].note:
+        print(others[0].note)
 
 
 def _training(subject: Subject, place: Path | None, given: Mapping[str, object]) -> Training | None:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from thalweg.errors import InvalidArgument
-from thalweg.landscape.slice import Slice, points_told
+from thalweg.landscape.slice import Slice, points_told, spread
 from thalweg.landscape.surrogate import scale
 
 if TYPE_CHECKING:
@@ -38,14 +38,22 @@ class Difference:
     evaluated: NDArray[np.bool_]
     slices: tuple[Slice, Slice]
 
+    def __str__(self) -> str:
+        found = (
+            f"{name} {spread(values)} ({self.told_apart(name):.0%} of the points beyond interpolation and rounding)"
+            for name, values in self.values.items()
+        )
+        return f"difference of two slices: {', '.join(found)}"
+
     @property
     def limits(self) -> tuple[str, ...]:
-        """Sentences on what it does not show: those of the two slices, each once."""
-        return tuple(dict.fromkeys(limit for one in self.slices for limit in one.limits))
+        """Sentences on what it does not show: how the two slices' planes and data differ, and their own, each once."""
+        own = dict.fromkeys(limit for one in self.slices for limit in one.limits)
+        return (*self._unlike(), *own)
 
     @property
     def caption(self) -> tuple[str, ...]:
-        """Sentences on what it rests on, and on how much of it is more than its error."""
+        """Sentences on what it rests on, and on how much of it is more than interpolation and rounding."""
         told = [
             f"The {name} differs by more than interpolation and rounding explain at {self.told_apart(name):.0%} of "
             "the points."
@@ -56,6 +64,27 @@ class Difference:
             for one in self.slices
         )
         return (*told, f"First: {first}", f"Second: {second}")
+
+    def _unlike(self) -> list[str]:
+        first, second = (one.plane.directions for one in self.slices)
+        told: list[str] = []
+        if first.shape != second.shape or not torch.allclose(
+            first.double().cpu(), second.double().cpu(), 1e-5, 0
+        ):
+            told.append(
+                "The two slices have different directions: equal coordinates are not equal steps, and part of the "
+                "difference is theirs."
+            )
+        a, b = (
+            None if one.sampling is None else (one.sampling.samples, one.sampling.of, one.sampling.seed)
+            for one in self.slices
+        )
+        if a != b:
+            told.append(
+                "The two slices rest on different samples: part of the difference is the samples', and the bounds do "
+                "not hold it."
+            )
+        return told
 
     def told_apart(self, metric: str = "loss") -> float:
         """Share of the finite points whose difference exceeds the bound of its error; 0 where there is none."""
@@ -87,6 +116,9 @@ def difference(a: Slice, b: Slice) -> Difference:
 
     Raises InvalidArgument for axes of other names, lengths or coordinates, or where no metric is in both.
     """
+    for name, one in (("a", a), ("b", b)):
+        if not isinstance(one, Slice):  # pyright: ignore[reportUnnecessaryIsInstance] - users pass numbers
+            raise InvalidArgument(f"{name} must be a Slice, got {type(one).__name__}")
     if list(a.axes) != list(b.axes):
         raise InvalidArgument(
             f"the slices must have the same axes, got {', '.join(a.axes)} and {', '.join(b.axes)}"

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from thalweg.errors import InvalidArgument
-from thalweg.landscape.plane import Plane
+from thalweg.landscape.connectivity.ends import as_point
+from thalweg.landscape.plane import Plane, require_plane
 from thalweg.landscape.trajectory import Points
 from thalweg.numbers import number
-from thalweg.objective import AbstractObjective
+from thalweg.objective import AbstractObjective, require_objective
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,15 @@ class FittingError:
 
 
 def fitting_error(obj: AbstractObjective, plane: Plane, checkpoints: Points) -> FittingError:
-    """Evaluate the loss at `checkpoints` (each (n,)), one at a time, and at their nearest points of `plane`.
+    """Evaluate the loss at `checkpoints`, one at a time, and at their nearest points of `plane`.
 
+    checkpoints: points (n,), models or their state dictionaries.
     Raises InvalidArgument where a loss is not above zero, so that it has no logarithm.
     Source: Ding, Li & Huang (2023), equation (3).
     """
-    points = (obj.checked_point(checkpoints[i]) for i in range(len(checkpoints)))
+    require_objective(obj)
+    require_plane(plane)
+    points = (as_point(obj, checkpoints[i], f"checkpoints[{i}]") for i in range(len(checkpoints)))
     pairs = list[Tensor]()
     for i, point in enumerate(points):
         coordinates, _ = plane.project(point[None])

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from thalweg.curvature import Eigenpairs, SymmetricOperator, eigenpairs, hessian
-from thalweg.landscape.plane import Plane
+from thalweg.landscape.plane import Plane, require_plane
 from thalweg.numbers import number, with_error
-from thalweg.objective import AbstractObjective, Objective
+from thalweg.objective import AbstractObjective, Objective, require_objective
 from thalweg.objective.metrics import measure
 
 
@@ -98,6 +98,8 @@ def honesty(
     k: leading eigenvectors to hold it against. pairs: eigenpairs from both ends at the center, where they are known;
     operator: the Hessian there, where there is one.
     """
+    require_objective(obj)
+    require_plane(plane)
     center = obj.checked_point(plane.center)
     basis = torch.linalg.qr(plane.directions.double()).Q.to(center)
     with hessian(obj, center) if operator is None else nullcontext(operator) as operator:

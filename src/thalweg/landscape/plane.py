@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
 
 from thalweg.errors import InvalidArgument, ShapeMismatch
+from thalweg.numbers import number
 
 AXES = ("alpha", "beta")
 _PARALLEL = 1e-3
@@ -60,6 +61,14 @@ class Plane:
                     f"the two directions of a slice must not be parallel, as of points on one line ({self.kind})"
                 )
 
+    def __str__(self) -> str:
+        axes = ", ".join(
+            f"{label} ({number(low, 4)} to {number(high, 4)})"
+            for label, (low, high) in zip(self.labels, self.extent, strict=True)
+        )
+        what = "line" if self.dim == 1 else "plane"
+        return f"{what} in {self.center.numel():,} dimensions, {self.kind}: {axes}"
+
     @property
     def dim(self) -> int:
         """1 for a line, 2 for a plane."""
@@ -96,7 +105,7 @@ class Plane:
             raise InvalidArgument(
                 f"resolution must be at least 3 along each of {self.dim} axes, got {resolution}"
             )
-        if not 0 < span < float("inf"):
+        if not isinstance(span, Real) or not 0 < span < float("inf"):  # pyright: ignore[reportUnnecessaryIsInstance] - users pass text
             raise InvalidArgument(f"span must be positive and finite, got {span}")
         found: dict[str, Tensor] = {}
         for name, count, (low, high) in zip(AXES, counts, self.extent, strict=False):
@@ -107,13 +116,27 @@ class Plane:
         return found
 
 
-def shadow(size: int, dim: int) -> str:
-    """What every picture of `dim` of `size` dimensions hides."""
-    return f"It is a {dim}-D shadow of {size:,} dimensions: ways down, and walls, may lie outside it."
+def require_plane(plane: object) -> None:
+    """Raise InvalidArgument, with the way to make one, for anything but a plane or a line."""
+    if not isinstance(plane, Plane):
+        raise InvalidArgument(
+            f"plane must be a Plane, such as tw.landscape.random_plane(obj), got {type(plane).__name__}"
+        )
+
+
+def shadow(size: int, dim: int, outside: str = "ways down, and walls, may lie outside it") -> tuple[str, ...]:
+    """What every picture of `dim` of `size` dimensions hides: a sentence, none where it shows all of them."""
+    return (f"It is a {dim}-D shadow of {size:,} dimensions: {outside}.",) if size > dim else ()
 
 
 def check_points(points: Sequence[Tensor], names: Sequence[str]) -> None:
-    """Raise ShapeMismatch when the points are not vectors of one length."""
+    """Raise InvalidArgument for points that are no tensors, ShapeMismatch when they are not vectors of one length."""
+    for name, point in zip(names, points, strict=True):
+        if not isinstance(point, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance] - users pass models
+            raise InvalidArgument(
+                f"{name} must be a point, a tensor (n,), got {type(point).__name__}: obj.flatten(state_dict) makes one "
+                "of a model's"
+            )
     for name, point in zip(names, points, strict=True):
         if point.dim() != 1 or point.shape != points[0].shape:
             raise ShapeMismatch(

@@ -13,7 +13,7 @@ from thalweg.curvature import Eigenpairs, SymmetricOperator, eigenpairs, ggn, gr
 from thalweg.errors import InvalidArgument
 from thalweg.landscape.normalization import Normalization, Treatment, normalized, treatments
 from thalweg.landscape.plane import Plane, check_points, shadow
-from thalweg.objective import AbstractObjective
+from thalweg.objective import AbstractObjective, require_objective
 
 Matrix: TypeAlias = Literal["hessian", "ggn", "gradient_covariance"]
 
@@ -56,6 +56,7 @@ def random_plane(
     Raises InvalidArgument for an unknown normalization or a `dim` other than 1 and 2.
     Source: Li et al. (2018), Visualizing the loss landscape of neural nets.
     """
+    require_objective(obj)
     if dim not in (1, 2):
         raise InvalidArgument(f"dim must be 1 or 2, got {dim}")
     center = obj.checked_point(center)
@@ -69,7 +70,7 @@ def random_plane(
         chosen = treatments(obj.blocks, normalization, overrides)
         held = [name for name, treatment in chosen.items() if treatment == "fixed"]
     limits = [
-        shadow(obj.size, dim),
+        *shadow(obj.size, dim),
         "Random directions see the average curvature: the few stiffest directions hardly show.",
     ]
     if held:
@@ -77,12 +78,13 @@ def random_plane(
         what = ", ".join(held[:4]) if overrides else "Biases and normalization layers"
         more = ", ..." if overrides and len(held) > 4 else ""
         limits.append(f"{what}{more} ({size:,} of {obj.size:,} parameters) are held fixed.")
+    length = "of unit length" if normalization == "none" else f"{normalization}-normalized"
     return Plane(
         center,
         directions,
         ((-1.0, 1.0),) * dim,
         "random",
-        tuple(f"random direction {i + 1}, {normalization}-normalized" for i in range(dim)),
+        tuple(f"random direction {i + 1}, {length}" for i in range(dim)),
         {"normalization": normalization, "seed": seed},
         tuple(limits),
     )
@@ -122,6 +124,7 @@ def eigen_plane(
     gradients of an objective that has no samples.
     Source, of the last: Gur-Ari, Roberts & Dyer (2018), Gradient descent happens in a tiny subspace.
     """
+    require_objective(obj)
     one_of("matrix", matrix, tuple(_MATRICES))
     center = obj.checked_point(center)
     operator_of, kind, shown = _MATRICES[matrix]
@@ -134,7 +137,7 @@ def eigen_plane(
         kind,
         tuple(f"eigenvector {i + 1} (λ = {values[i]:.4g})" for i in range(2)),
         {"matrix": matrix, "lambda_1": values[0], "lambda_2": values[1]},
-        (shadow(obj.size, 2), shown),
+        (*shadow(obj.size, 2), shown),
     )
 
 
@@ -153,6 +156,7 @@ def gradient_plane(
 
     Raises InvalidArgument where the gradient is zero or not finite, or the eigenvector lies along it.
     """
+    require_objective(obj)
     center = obj.checked_point(center)
     gradient = obj.gradient(center)
     norm = float(gradient.norm())
@@ -178,7 +182,7 @@ def gradient_plane(
         (f"gradient (norm {norm:.4g})", f"eigenvector 1 (λ = {value:.4g}) across the gradient"),
         {"gradient_norm": norm, "lambda_1": value, "cosine": cosine},
         (
-            shadow(obj.size, 2),
+            *shadow(obj.size, 2),
             "It shows the steepest direction and the stiffest one: the way down of many steps bends out of it.",
         ),
     )
@@ -219,6 +223,7 @@ def axis_plane(obj: AbstractObjective, axes: tuple[int, int] = (0, 1), domain: T
 
     Raises InvalidArgument for an axis that is not there.
     """
+    require_objective(obj)
     center = obj.point
     for axis in axes:
         if not 0 <= axis < obj.size:
@@ -230,12 +235,17 @@ def axis_plane(obj: AbstractObjective, axes: tuple[int, int] = (0, 1), domain: T
     box = torch.stack([center - 1, center + 1], dim=1) if domain is None else domain
     extent = tuple((float(box[axis, 0]), float(box[axis, 1])) for axis in axes)
     center[list(axes)] = 0
-    limits = () if obj.size == 2 else (shadow(obj.size, 2),)
-    return Plane(center, directions, extent, "axes", tuple(f"x[{axis}]" for axis in axes), {}, limits)
+    return Plane(
+        center, directions, extent, "axes", tuple(f"x[{axis}]" for axis in axes), {}, shadow(obj.size, 2)
+    )
 
 
 def plane_through(a: Tensor, b: Tensor, c: Tensor) -> Plane:
-    """The plane through three points (n,): a at (0, 0), b at (1, 0), c at (0, 1)."""
+    """The plane through three points (n,): a at (0, 0), b at (1, 0), c at (0, 1).
+
+    Raises InvalidArgument for points on one line or that are no tensors, ShapeMismatch for ones of other lengths;
+    `obj.flatten(state_dict)` makes a point of a model's.
+    """
     check_points((a, b, c), ("a", "b", "c"))
     return Plane(
         a,
@@ -244,7 +254,7 @@ def plane_through(a: Tensor, b: Tensor, c: Tensor) -> Plane:
         "through points",
         ("from a to b", "from a to c"),
         {"distance_ab": float((b - a).norm()), "distance_ac": float((c - a).norm())},
-        (f"It is a 2-D shadow of {a.numel():,} dimensions: paths between the points may bend out of it.",),
+        shadow(a.numel(), 2, "paths between the points may bend out of it"),
         torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64),
         torch.zeros(3, dtype=torch.float64),
     )

@@ -30,7 +30,7 @@ class Slice:
     axes: coordinates along each axis, by name. evaluations: points at which the objective was evaluated now.
     error: what no interpolated point's error exceeds, relative to its size or to a thousandth of the map's range where
     that is more, in any metric; an estimate with a margin, audited. 0 when every point was evaluated.
-    evaluated: which points were, over the axes. note: says so where the surface was too rough to interpolate.
+    evaluated: which points were, over the axes. note: says so where the grid was too coarse to interpolate.
     sampling: the data it rests on, with the loss's error as a mean over them; None of an analytic surface.
     objective: what was evaluated, for `honesty`; known: that, where it was measured already.
     """
@@ -112,6 +112,11 @@ class Slice:
         hidden = self._measured()
         return attributes if hidden is None else attributes | hidden.attributes()
 
+    def __str__(self) -> str:
+        parts = [f"{name} {spread(values)}" for name, values in self.values.items()]
+        points = points_told(int(self.evaluated.sum()), self.evaluated.size, self.error)
+        return f"{', '.join(parts)} on a {self.plane}\n{points}"
+
     def __getstate__(self) -> dict[str, Any]:
         # A model and its data are no part of a map that is stored or sent elsewhere.
         return self.__dict__ | {"objective": None}
@@ -123,6 +128,16 @@ class Slice:
 
     def _measured(self) -> Honesty | None:
         return self.__dict__.get("honesty", self.known)
+
+
+def spread(values: np.ndarray) -> str:
+    """The lowest and the highest finite value."""
+    finite = values[np.isfinite(values)]
+    return (
+        f"{number(float(finite.min()), 4)} to {number(float(finite.max()), 4)}"
+        if finite.size
+        else "nowhere finite"
+    )
 
 
 def points_told(evaluated: int, points: int, error: float) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import torch
@@ -15,13 +16,13 @@ from thalweg.errors import InvalidArgument
 from thalweg.landscape.claim import claim
 from thalweg.landscape.evaluated import Evaluated
 from thalweg.landscape.every_point import at_every_point
-from thalweg.landscape.plane import Plane
+from thalweg.landscape.plane import Plane, require_plane
 from thalweg.landscape.pointwise import pointwise
 from thalweg.landscape.refinement import Refinement
 from thalweg.landscape.sampling import sampling_of
 from thalweg.landscape.slice import Slice
 from thalweg.landscape.workers import Workers
-from thalweg.objective import AbstractObjective, Objective
+from thalweg.objective import AbstractObjective, Objective, require_objective
 from thalweg.store import Run, put_dataset
 
 __all__ = ["Slice", "describe", "evaluate", "evaluated_whole"]
@@ -52,7 +53,7 @@ def evaluate(
 
     The others are interpolated. Every point is evaluated where the grid has few, where a surface evaluates many at
     the price of one, where accuracy is asked for, which moves in steps, or eigenvalues, which are found to a hundredth,
-    and where the surface turns out too rough.
+    and where the grid turns out too coarse for the surface to be interpolated.
 
     Parameters
     ----------
@@ -79,8 +80,10 @@ def evaluate(
     RunConflict: the run's grid of this name is of another objective, sample or plane; where either had None as `rtol`,
     also of another resolution or span.
     """
+    require_objective(obj)
+    require_plane(plane)
     names = _names(metrics, also)
-    if rtol is not None and not rtol >= 0:
+    if rtol is not None and (not isinstance(rtol, Real) or not rtol >= 0):  # pyright: ignore[reportUnnecessaryIsInstance] - users pass text
         raise InvalidArgument(f"rtol must be None or not negative, got {rtol}")
     whole_number("workers", workers)
     if workers > 1 and rtol is None:
@@ -155,7 +158,11 @@ def _to_tolerance(
         refined = refinement.run(0.0 if whole else rtol)
     columns = np.hstack([refined.values, points.found[:, leading:]])
     arrays = {name: column.reshape(shape) for name, column in zip(names, columns.T, strict=True)}
-    note = "the surface is rough at this resolution: every point was evaluated" if refined.rough else ""
+    note = (
+        "this grid is too coarse for the surface to be interpolated: every point was evaluated"
+        if refined.rough
+        else ""
+    )
     return _Known(arrays, points.count, refined.error, refined.evaluated.reshape(shape), note)
 
 

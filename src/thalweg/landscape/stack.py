@@ -13,11 +13,12 @@ from torch import Tensor
 from thalweg.checks import whole
 from thalweg.errors import InvalidArgument
 from thalweg.landscape.normalization import Normalization, Treatment
+from thalweg.landscape.plane import shadow
 from thalweg.landscape.planes import random_line
 from thalweg.landscape.sampling import Sampling
 from thalweg.landscape.slice import Slice, points_told
 from thalweg.landscape.slices import evaluate
-from thalweg.objective import AbstractObjective
+from thalweg.objective import AbstractObjective, require_objective
 from thalweg.store import Run
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Stack:
         return (
             f"It is {len(self.slices)} lines through {plane.center.numel():,} dimensions: their spread is that over "
             "random directions, and no bound on what other directions hold.",
-            *plane.limits[1:],
+            *(limit for limit in plane.limits if limit not in shadow(plane.center.numel(), 1)),
         )
 
     @property
@@ -156,6 +157,7 @@ def stack(
 
     Raises InvalidArgument for fewer lines, and what `random_line` and `evaluate` raise.
     """
+    require_objective(obj)
     whole("k", k, 2)
     slices = list[Slice]()
     for i, drawn in enumerate(seeds(seed, k)):

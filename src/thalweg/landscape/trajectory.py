@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from thalweg.errors import InvalidArgument
+from thalweg.landscape.connectivity.ends import End, as_point
 from thalweg.landscape.plane import Plane, check_points, shadow
-from thalweg.objective import AbstractObjective
+from thalweg.objective import AbstractObjective, require_objective
 
 MEMORY = 2**29
 """Bytes of checkpoints that are held at once."""
 
 
 class Points(Protocol):
-    """Points (n,) by position: a list of tensors, or whatever reads them from disk as they are asked for."""
+    """Points (n,), models or state dictionaries by position: a list, or what reads them as they are asked for."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, position: int, /) -> Tensor: ...
+    def __getitem__(self, position: int, /) -> End: ...
 
 
 def trajectory_plane(obj: AbstractObjective, checkpoints: Points, *, memory: int = MEMORY) -> Plane:
-    """The plane through the last of `checkpoints` (each (n,)) that holds most of the others' variance.
+    """The plane through the last of `checkpoints` (n,) that holds most of the others' variance.
 
     The principal directions of the differences to the last checkpoint, found from their T × T Gram matrix;
     orthonormal. `facts` has the share of the squared distance that each explains, `path` the checkpoints'
     coordinates and `distances` how far each lies from the plane.
 
-    At most `memory` bytes of checkpoints are held at once; where all of them are more, each is asked for several times.
+    checkpoints: points (n,), models or their state dictionaries. At most `memory` bytes of them are held at once; where
+    all are more, each is asked for several times.
 
     Raises InvalidArgument for fewer than three checkpoints or ones that do not span a plane.
     Sources: Li et al. (2018), section 7; Lorch (2016).
     """
+    require_objective(obj)
     offsets = _Offsets.of(obj, checkpoints, memory)
     share, directions = offsets.principal(offsets.gram())
     path, away = offsets.shadows(offsets.center, directions)
@@ -65,6 +68,7 @@ def trajectory_informed_plane(
     Source: Ding, Li & Huang (2023), Better loss landscape visualization for deep neural networks with trajectory
     information, equations (1) and (2).
     """
+    require_objective(obj)
     offsets = _Offsets.of(obj, checkpoints, memory)
     center = offsets.center if center is None else obj.checked_point(center)
     length = float(center.norm())
@@ -108,7 +112,7 @@ def _plane(
             "largest_distance": farthest,
         },
         (
-            shadow(obj.size, 2),
+            *shadow(obj.size, 2),
             f"The plane holds {share[0] + share[1]:.1%} of the {held}; a random walk of {len(path)} points would show "
             f"{walk:.0%}.",
             "Checkpoints are projected: the colour under a point is not the loss the run had there "
@@ -125,10 +129,15 @@ class _Offsets:
     @classmethod
     def of(cls, obj: AbstractObjective, points: Points, memory: int) -> _Offsets:
         """Those of a path; raises InvalidArgument for fewer than three points."""
+        given: Any = points
+        if isinstance(given, (nn.Module, Mapping)) or not hasattr(given, "__getitem__"):
+            raise InvalidArgument(
+                f"checkpoints must be a list of points, models or state dictionaries, got {type(points).__name__}"
+            )
         count = len(points)
         if count < 3:
             raise InvalidArgument(f"checkpoints must hold at least 3 points to span a plane, got {count}")
-        last = points[count - 1]
+        last = _point(obj, points[count - 1], f"checkpoints[{count - 1}]")
         check_points([last], [f"checkpoints[{count - 1}]"])
         return cls(obj, points, obj.checked_point(last), memory)
 
@@ -206,7 +215,8 @@ class _Offsets:
     def _read(self, rows: slice) -> Tensor:
         block = torch.empty(rows.stop - rows.start, self.center.numel()).to(self.center)
         for i in range(rows.start, rows.stop):
-            point, name = self.points[i], f"checkpoints[{i}]"
+            name = f"checkpoints[{i}]"
+            point = _point(self.obj, self.points[i], name)
             check_points([self.center, point], ["the last checkpoint", name])
             size = float(point.norm())
             if not math.isfinite(size):
@@ -214,6 +224,10 @@ class _Offsets:
             self.largest = max(self.largest, size)
             torch.sub(self.obj.checked_point(point), self.center, out=block[i - rows.start])
         return block
+
+
+def _point(obj: AbstractObjective, found: End, name: str) -> Tensor:
+    return found if isinstance(found, Tensor) else as_point(obj, found, name)
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:

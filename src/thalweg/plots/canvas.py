@@ -15,7 +15,8 @@ def axes_for(ax: Axes | None, **subplot: Any) -> Axes:
         return ax
     from matplotlib.figure import Figure
 
-    return Figure().add_subplot(**subplot)
+    # With a layout that makes room for a legend below the axes.
+    return Figure(layout="constrained").add_subplot(**subplot)
 
 
 def literal(text: str) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 
 from thalweg.plots.arrays import Floats, grid, points, vector
-from thalweg.plots.canvas import axes_for, legend_below, wrapped
-from thalweg.plots.ground import ground
-from thalweg.plots.heights import Heights
-from thalweg.plots.style import COLORMAP, COLORS
+from thalweg.plots.canvas import axes_for, legend_below, literal, wrapped
+from thalweg.plots.difference import DIVERGING, symmetric
+from thalweg.plots.ground import STRONG, Tint, ground
+from thalweg.plots.heights import MAPS_FROM, Heights, logarithmic_from
+from thalweg.plots.style import COLORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +29,9 @@ def contours(
     path: ArrayLike | None = None,
     path_values: ArrayLike | None = None,
     minima: ArrayLike | None = None,
+    marks: Mapping[str, tuple[float, float]] | None = None,
     center: bool = True,
+    diverging: bool = False,
     heights: Heights | None = None,
 ) -> Axes:
     """Draw values (a, b) over coordinates alpha (a,), to the right, and beta (b,), up.
@@ -36,24 +40,34 @@ def contours(
     ----------
     path: (t, 2) coordinates of checkpoints, first to last. path_values: (t,) their true values, which fill the
         checkpoints' marks in the map's colours: a mark that stands out from the ground lies off the plane.
-    minima: (m, 2) known minima. center: whether to mark (0, 0), where it lies within the map.
-    heights: the colour scale, by default the one that suits `values`: `heights.remarks()` says what it cuts off.
+    minima: (m, 2) known minima. marks: places to mark by their names. center: whether to mark (0, 0), where it lies
+        within the map and there are no marks.
+    diverging: whether the colours part at zero, as far on both sides.
+    heights: the colour scale, by default the one that suits `values`, linear for an "accuracy": `heights.remarks()`
+        says what it cuts off.
 
     Values that are not finite are hatched, those above the scale dotted.
     """
     x, y = vector(alpha, "alpha"), vector(beta, "beta")
     field = grid(values, "values", (x.size, y.size))
     track, wells = points(path, "path"), points(minima, "minima")
-    scale = heights or Heights.of(field)
+    scale = heights or _scale(field, name, diverging)
+    tint = DIVERGING if diverging else STRONG
     ax = axes_for(ax)
-    ground(ax, x, y, field, scale, name, track)
+    ground(ax, x, y, field, scale, name, track, tint)
     drawn: list[object] = []
     if len(track):
         truth = None if path_values is None else vector(path_values, "path_values", len(track))
-        drawn += _path(ax, track, truth, scale)
-    elif center and x[0] <= 0 <= x[-1] and y[0] <= 0 <= y[-1]:
+        drawn += _path(ax, track, truth, scale, tint)
+    elif center and not marks and x[0] <= 0 <= x[-1] and y[0] <= 0 <= y[-1]:
         drawn += ax.plot(
             0, 0, "X", ms=8, mfc="white", mec="black", mew=0.8, ls="", label="the point, (0, 0)", zorder=6
+        )
+    for mark, (across, up) in (marks or {}).items():
+        ax.plot(across, up, "o", ms=6, mfc="white", mec="black", mew=0.8, zorder=6)
+        box = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}
+        ax.annotate(
+            literal(mark), (across, up), (6, 5), textcoords="offset points", weight="bold", bbox=box, zorder=7
         )
     if len(wells):
         drawn += ax.plot(
@@ -76,14 +90,27 @@ def contours(
     return ax
 
 
-def _path(ax: Axes, track: Floats, truth: Floats | None, scale: Heights) -> list[object]:
+def _scale(field: Floats, name: str, diverging: bool) -> Heights:
+    if diverging:
+        return symmetric(field)
+    return Heights.of(field, logarithmic_from=logarithmic_from(name, MAPS_FROM))
+
+
+def _path(ax: Axes, track: Floats, truth: Floats | None, scale: Heights, tint: Tint) -> list[object]:
     ax.plot(*track.T, color="white", lw=2.6, zorder=4)
     ax.plot(*track.T, color=COLORS["vermilion"], lw=1.3, zorder=4)
     if truth is None:
         ax.plot(*track[1:-1].T, "o", ms=3.2, color=COLORS["vermilion"], zorder=5)
     else:
         ax.scatter(
-            *track.T, c=scale(truth), cmap=COLORMAP, norm=scale.norm(), s=20, ec="white", lw=0.8, zorder=5
+            *track.T,
+            c=scale(truth),
+            cmap=tint.colormap(),
+            norm=scale.norm(),
+            s=20,
+            ec="white",
+            lw=0.8,
+            zorder=5,
         )
     marks: dict[str, Any] = {"zorder": 6, "ls": "", "mec": "black", "mew": 0.8}
     start = ax.plot(*track[0], "s", ms=6, mfc="white", label="start", **marks)

@@ -32,9 +32,9 @@ def difference(
 ) -> Axes:
     """Draw differences (a, b) over alpha (a,), to the right, and beta (b,), up: white where there is none.
 
-    bounds: (a, b) what the errors do not exceed: where a difference is no more than that, the map is hatched to the
-    left. Values that are not finite are hatched to the right. The scale is linear and the same on both sides of zero;
-    the top two in a hundred are cut off when they would take half of it for themselves.
+    bounds: (a, b) what interpolation and rounding do not exceed: where a difference is no more than that, the map is
+    hatched to the left. Values that are not finite are hatched to the right. The scale is linear and the same on both
+    sides of zero; the top two in a hundred are cut off when they would take half of it for themselves.
     """
     x, y = vector(alpha, "alpha"), vector(beta, "beta")
     field = grid(values, "values", (x.size, y.size))

@@ -64,6 +64,8 @@ def ground(
     if np.isnan(field).any():
         ax.patch.set(hatch="////", facecolor="0.93", edgecolor="0.45")
     if np.isnan(field).all():
+        box = {"fc": "white", "ec": "none"}
+        ax.text(0.5, 0.75, "no finite value", transform=ax.transAxes, ha="center", va="center", bbox=box)
         return
     shown = np.ma.masked_invalid(scale(field)).T
     filled = ax.contourf(x, y, shown, levels=scale.bands(), norm=scale.norm(), cmap=tint.colormap())

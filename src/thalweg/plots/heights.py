@@ -16,15 +16,27 @@ from thalweg.plots.ticks import plain
 if TYPE_CHECKING:
     from matplotlib.colors import Normalize
 
-LOGARITHMIC_FROM = 100.0
-"""Ratio of the values, all but the highest two in a hundred, from which heights are logarithmic."""
+MAPS_FROM, LINES_FROM = 10.0, 100.0
+"""Ratio of the highest value, spikes aside, to the lowest from which maps and axes of lines are logarithmic.
 
+Heights on an axis are told apart at its lower tenth, colours are not: most of a basin there would be one colour.
+"""
+
+_SIGNED_FROM = 100.0
+_SPIKE = 5.0
+# In a range this narrow the round numbers of a decade are too few.
+_NARROW = 3.0
 _DEEPEST = 1e-6
 _BULK = 0.98
 _RESOLUTION = 1e-12
 # Nearer to zero doubles lose their digits.
 _TINY = 1e-290
 _MANTISSAS = ((1.0, (1, 1.5, 2, 3, 5, 7)), (2.6, (1, 2, 5)), (5.5, (1, 3)))
+
+
+def logarithmic_from(name: str, factor: float) -> float:
+    """`factor` but for accuracies, which are shares and always linear."""
+    return math.inf if name == "accuracy" else factor
 
 
 @dataclass(frozen=True)
@@ -46,22 +58,27 @@ class Heights:
     points: int
 
     @classmethod
-    def of(cls, values: ArrayLike) -> Heights:
+    def of(cls, values: ArrayLike, *, logarithmic_from: float = MAPS_FROM) -> Heights:
         """The scale that suits `values` of any shape.
 
-        Logarithmic when the values span a factor above 100. The top two in a hundred are cut off when they
-        would take half of the scale for themselves, and logarithms six decades below the top.
+        Logarithmic when the values span a factor above `logarithmic_from`, never where that is infinite; negative ones
+        from a factor of 100 above the lowest. The top two in a hundred are cut off when they would take half of the
+        scale for themselves, and logarithms six decades below the top. Of a grid (a, b) it is the hundredths of its
+        area that count, so that the scale is a matter of the surface and not of the number of points.
         """
-        everything = np.asarray(values, dtype=np.float64).ravel()
-        finite = np.sort(everything[np.isfinite(everything)])
-        counts = (everything.size - finite.size, everything.size)
+        field = np.asarray(values, dtype=np.float64)
+        known = np.isfinite(field).ravel()
+        finite, weights = field.ravel()[known], _areas(field.shape).ravel()[known]
+        order = np.argsort(finite)
+        finite, weights = finite[order], weights[order]
+        counts = (field.size - finite.size, field.size)
         if not finite.size:
             return cls(0.0, False, 0.0, 1.0, 0, 0, *counts)
-        base, logarithmic = _base(finite)
+        base, logarithmic = _base(finite, weights, logarithmic_from)
         heights = finite - base
         top = float(heights[-1])
         lower = max(float(heights[heights > _TINY][0]), top * _DEEPEST) if logarithmic else float(heights[0])
-        upper = _robust_top(heights, lower, logarithmic)
+        upper = _robust_top(heights, weights, lower, logarithmic)
         if upper - lower <= max(_TINY, _RESOLUTION * abs(lower)):
             margin = abs(lower) * 0.01 if abs(lower) > _TINY else 1.0
             return cls(base, False, lower - margin, lower + margin, 0, 0, *counts)
@@ -81,7 +98,7 @@ class Heights:
 
     def levels(self) -> Floats:
         """Round heights, ascending, for contour lines."""
-        if not self.logarithmic:
+        if not self.logarithmic or self.upper < _NARROW * self.lower:
             from matplotlib.ticker import MaxNLocator
 
             found = np.asarray(MaxNLocator(7).tick_values(self.lower, self.upper))
@@ -139,21 +156,40 @@ class Heights:
         return found
 
 
-def _base(finite: Floats) -> tuple[float, bool]:
+def _areas(shape: tuple[int, ...]) -> Floats:
+    """What each point stands for: on a grid half as much at an edge as within, and a quarter at a corner."""
+    if len(shape) != 2:
+        return np.ones(shape)
+    sides = [np.ones(length) for length in shape]
+    for side in sides:
+        if side.size > 2:
+            side[[0, -1]] = 0.5
+    return np.outer(*sides)
+
+
+def _quantile(ascending: Floats, weights: Floats, share: float) -> float:
+    middles = np.cumsum(weights) - weights / 2
+    # Of equal weights as NumPy has it: from the first value at 0 to the last at 1.
+    return float(np.interp(middles[0] + share * (middles[-1] - middles[0]), middles, ascending))
+
+
+def _base(finite: Floats, weights: Floats, factor: float) -> tuple[float, bool]:
     if finite[0] >= 0:
         lowest = finite[finite > _TINY][:1]
-        # A few spikes would not be worth decades: they are cut off.
-        bulk = np.quantile(finite, _BULK)
-        return 0.0, bool(lowest.size) and bool(bulk > LOGARITHMIC_FROM * lowest[0])
+        # The highest value is the same on every grid that holds it. A few spikes would not be worth decades.
+        top, bulk = float(finite[-1]), _quantile(finite, weights, _BULK)
+        if top - finite[0] > _SPIKE * (bulk - finite[0]):
+            top = bulk
+        return 0.0, bool(lowest.size) and bool(top > factor * lowest[0])
     # Above its own minimum every map spans infinitely many decades: there too the bulk decides.
     heights = finite - finite[0]
-    low, high = np.quantile(heights, [1 - _BULK, _BULK])
-    logarithmic = bool(high > LOGARITHMIC_FROM * low) and bool(high > _TINY)
+    low, high = (_quantile(heights, weights, share) for share in (1 - _BULK, _BULK))
+    logarithmic = high > max(factor, _SIGNED_FROM) * low and high > _TINY
     return (float(finite[0]), True) if logarithmic else (0.0, False)
 
 
-def _robust_top(heights: Floats, lower: float, logarithmic: bool) -> float:
-    top, bulk = float(heights[-1]), float(np.quantile(heights, _BULK))
+def _robust_top(heights: Floats, weights: Floats, lower: float, logarithmic: bool) -> float:
+    top, bulk = float(heights[-1]), _quantile(heights, weights, _BULK)
     if not bulk > lower:
         return top
     reach = (math.log(top / lower), math.log(bulk / lower)) if logarithmic else (top - lower, bulk - lower)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from thalweg.plots.arrays import Floats, vector
 from thalweg.plots.canvas import axes_for, legend_below, literal, wrapped
-from thalweg.plots.heights import Heights
+from thalweg.plots.heights import LINES_FROM, Heights, logarithmic_from
 from thalweg.plots.style import COLORS
 from thalweg.plots.ticks import label_decades
 
@@ -24,30 +24,32 @@ def line_slice(
     ax: Axes | None = None,
     *,
     label: str = "α",
+    name: str = "loss",
     marks: dict[str, float] | None = None,
 ) -> Axes:
     """Draw the loss (m,) over coordinates alpha (m,), and the accuracy (m,), a fraction, on an axis at the right.
 
     Parameters
     ----------
-    label: what α runs along. marks: coordinates to mark by a vertical line, by name.
+    label: what α runs along. name: of what is drawn in place of the loss.
+    marks: coordinates to mark by a vertical line, by name.
 
-    Places without a finite loss are hatched; the axis is logarithmic when positive losses span a factor above 100.
-    Returns the left Axes.
+    Places without a finite loss are hatched; the axis is logarithmic when positive losses span a factor above 100, but
+    for accuracies. Returns the left Axes.
     """
     where = vector(alpha, "alpha")
     losses = vector(loss, "loss", where.size).copy()
     losses[~np.isfinite(losses)] = np.nan
     ax = axes_for(ax)
-    drawn: list[object] = list(ax.plot(where, losses, color=COLORS["blue"], label="loss"))
-    scale = Heights.of(losses)
+    drawn: list[object] = list(ax.plot(where, losses, color=COLORS["blue"], label=literal(name)))
+    scale = Heights.of(losses, logarithmic_from=logarithmic_from(name, LINES_FROM))
     if scale.logarithmic and not scale.base:
         ax.set_yscale("log")
         ax.set_ylim(bottom=scale.lower * 0.7)
         label_decades(ax.yaxis)
     ax.locator_params(axis="x", nbins=7)
     ax.set_xlabel(wrapped(label, 50))
-    ax.set_ylabel("loss")
+    ax.set_ylabel(literal(name))
     gaps = _gaps(where, losses)
     for low, high in gaps:
         ax.axvspan(

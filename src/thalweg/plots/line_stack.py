@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from thalweg.errors import InvalidArgument
 from thalweg.plots.arrays import grid, vector
 from thalweg.plots.canvas import axes_for, legend_below, literal, wrapped
-from thalweg.plots.heights import Heights
+from thalweg.plots.heights import LINES_FROM, Heights, logarithmic_from
 from thalweg.plots.style import COLORS
 from thalweg.plots.ticks import label_decades
 
@@ -34,7 +34,7 @@ def line_stack(
     name: what the values are. label: what α runs along. band: the quantiles, over the lines, that bound the band.
 
     Mean and band are left out where a line has no finite value. The axis is logarithmic when positive values span a
-    factor above 100. Raises InvalidArgument for shapes that do not fit and a band that is none.
+    factor above 100, but for accuracies. Raises InvalidArgument for shapes that do not fit and a band that is none.
     """
     where = vector(alpha, "alpha")
     count = len(np.atleast_2d(np.asarray(values)))
@@ -59,7 +59,7 @@ def line_stack(
         label=f"{100 * low:g} to {100 * high:g} % of {count} directions",
     )
     drawn = ax.plot(where, mean, color=COLORS["blue"], label="mean")
-    scale = Heights.of(lines)
+    scale = Heights.of(lines, logarithmic_from=logarithmic_from(name, LINES_FROM))
     if scale.logarithmic and not scale.base:
         ax.set_yscale("log")
         label_decades(ax.yaxis)

@@ -83,7 +83,8 @@ def side_by_side(
     for i, (x, y, found) in enumerate(ratios):
         ax = layout.axes(2, i)
         _ratio_map(ax, x, y, found, highest or 1.0, layout.bar(2) if i == len(panels) - 1 else None)
-        _frame(ax, _edges(x), _edges(y), labels, leftmost=not i)
+        # The cells of the outermost points reach beyond the map.
+        _frame(ax, maps[i][0], maps[i][1], labels, leftmost=not i)
     remarks = ["✖ is the network.", *scale.remarks(name)]
     layout.foot(" ".join(remarks))
     return layout.figure
@@ -160,12 +161,6 @@ def _frame(ax: Axes, x: Floats, y: Floats, labels: tuple[str, str], *, leftmost:
         ax.set_ylabel(wrapped(labels[1], 42))
     else:
         ax.tick_params(labelleft=False)
-
-
-def _edges(axis: Floats) -> Floats:
-    """Where the cells around the first and the last point end."""
-    steps = np.diff(axis)
-    return np.array([axis[0] - steps[0] / 2, axis[-1] + steps[-1] / 2])
 
 
 def _ratio_map(ax: Axes, x: Floats, y: Floats, ratios: Floats, highest: float, bar: Axes | None) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from thalweg.plots.arrays import Floats, grid, points, vector
 from thalweg.plots.canvas import axes_for, literal
-from thalweg.plots.heights import Heights
+from thalweg.plots.heights import MAPS_FROM, Heights, logarithmic_from
 from thalweg.plots.interpolation import bilinear
 from thalweg.plots.style import COLORMAP, COLORS
 from thalweg.plots.ticks import plain
@@ -45,7 +45,7 @@ def surface(
     x, y = vector(alpha, "alpha"), vector(beta, "beta")
     field = grid(values, "values", (x.size, y.size))
     track = points(path, "path")
-    scale = heights or Heights.of(field)
+    scale = heights or Heights.of(field, logarithmic_from=logarithmic_from(name, MAPS_FROM))
     space: Any = axes_for(ax, projection="3d", computed_zorder=False)
     if ax is None:
         # Layout engines leave a wide margin around a cube, and take long to find it.

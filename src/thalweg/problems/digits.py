@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from thalweg.errors import InvalidArgument
-from thalweg.problems.mlp import MLP, make_activation
+from thalweg.problems.mlp import MLP, hidden_sizes, make_activation
 from thalweg.problems.problem import Problem, Training
 from thalweg.problems.split import stratified_split
 
@@ -48,7 +48,7 @@ def digits(
     `activation`, `batchnorm` and `dropout` are as in `MLP`. Default training passes 96 % test accuracy.
     Its `make_model` raises InvalidArgument as `MLP` does.
     """
-    sizes = (64, *hidden, 10)
+    sizes = (64, *hidden_sizes(hidden), 10)
     train, test = digit_images()
     return Problem(
         name="digits",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from numbers import Integral
 
 from torch import nn
 
@@ -23,6 +24,16 @@ def make_activation(name: str) -> nn.Module:
     if name not in ACTIVATIONS:
         raise InvalidArgument(f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}")
     return ACTIVATIONS[name]()
+
+
+def hidden_sizes(hidden: Sequence[int]) -> tuple[int, ...]:
+    """The sizes of hidden layers; raises InvalidArgument for anything but a tuple or list of positive integers."""
+    listed = isinstance(hidden, (tuple, list))
+    if not listed or any(
+        isinstance(size, bool) or not isinstance(size, Integral) or size < 1 for size in hidden
+    ):
+        raise InvalidArgument(f"hidden must be a tuple of positive layer sizes such as (64,), got {hidden!r}")
+    return tuple(hidden)
 
 
 class MLP(nn.Sequential):

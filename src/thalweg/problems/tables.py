@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from thalweg.errors import InvalidArgument
 from thalweg.problems.data_file import find_data_file
-from thalweg.problems.mlp import MLP
+from thalweg.problems.mlp import MLP, hidden_sizes
 from thalweg.problems.problem import Problem, Training
 from thalweg.problems.split import Indices, grouped_split, stratified_split
 
@@ -74,7 +74,7 @@ def _classification(name: str, load: Any, hidden: Sequence[int], activation: str
     train, test = stratified_split(labels)
     x = standardize(features, train, test)
     y = torch.tensor(labels, dtype=torch.int64)
-    sizes = (features.shape[1], *hidden, int(labels.max()) + 1)
+    sizes = (features.shape[1], *hidden_sizes(hidden), int(labels.max()) + 1)
     return Problem(
         name=name,
         model=lambda: MLP(sizes, activation),
@@ -114,7 +114,7 @@ def concrete(
         )
     train, test = grouped_split(table[:, :8])
     x, y = standardize(table[:, :8], train, test), standardize(table[:, 8:], train, test)
-    sizes = (8, *hidden, 1)
+    sizes = (8, *hidden_sizes(hidden), 1)
     return Problem(
         name="concrete",
         model=lambda: MLP(sizes, activation),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 _NESTINGS = ("state_dict", "model_state_dict", "model")
+_REMEDY = "best by safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
 _PREFIXES = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 
 
@@ -26,12 +27,12 @@ def load_checkpoint(path: str | os.PathLike[str], names: Collection[str] = ()) -
     """The state dict in a checkpoint file, on the CPU, in the shapes and types it was saved with.
 
     Reads .safetensors, and .pt, .pth and .bin as far as they hold only tensors and plain values. Takes the
-    state dict out of {"state_dict": ...}, {"model_state_dict": ...} or {"model": ...} and strips the prefixes
-    that DistributedDataParallel and torch.compile put before every name, unless one of `names`, the model's own,
-    has it.
+    state dict out of {"state_dict": ...}, {"model_state_dict": ...} or {"model": ...}, or of another key if it is the
+    only one that holds named tensors, and strips the prefixes that DistributedDataParallel and torch.compile put before
+    every name, unless one of `names`, the model's own, has it.
 
     Raises UnsafeFile for a pickle that would execute code (it is not executed), MissingData if there is no
-    such file, InvalidArgument if it is no checkpoint.
+    such file, InvalidArgument if it is no checkpoint or holds several state dicts.
     """
     file = Path(path)
     if file.is_dir():
@@ -93,14 +94,16 @@ def _pickled(file: Path) -> Any:
     except pickle.UnpicklingError as error:
         wanted = _wanted(file, str(error))
         if wanted is None:
-            raise _unreadable(file, error) from error
+            raise _no_checkpoint(file) from error
         raise UnsafeFile(
             f"checkpoint {file} was refused, not executed: it is a pickle that asks for {wanted}. "
-            "Save the weights alone: safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
+            f"Save the weights alone, {_REMEDY}"
         ) from error
+    except OSError as error:
+        raise _unreadable(file, error) from error
     # A damaged file can raise nearly anything from within the pickle and zip readers.
     except Exception as error:
-        raise _unreadable(file, error) from error
+        raise _no_checkpoint(file) from error
 
 
 def _wanted(file: Path, message: str) -> str | None:
@@ -122,6 +125,14 @@ def _wanted(file: Path, message: str) -> str | None:
     return None
 
 
+def _no_checkpoint(file: Path) -> InvalidArgument:
+    # Without the reader's own message: it advises to let the file run its code, or is a bare number.
+    return InvalidArgument(
+        f"checkpoint {file} is no checkpoint that can be read without running code, it may be damaged or cut short: "
+        f"save the weights again, {_REMEDY}"
+    )
+
+
 def _unreadable(file: Path, error: Exception) -> InvalidArgument:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return InvalidArgument(f"checkpoint {file} cannot be read, it may be damaged or cut short: {reason}")
@@ -132,7 +143,7 @@ def _state_dict(held: Any, file: Path, names: Collection[str]) -> dict[str, Tens
 
     # Not without end: a pickle may nest a dict in itself.
     for _ in _NESTINGS:
-        held = next((held[key] for key in _NESTINGS if _nested(held, key)), held)
+        held = _inner(held, file)
     if not isinstance(held, Mapping):
         raise InvalidArgument(f"checkpoint {file} must hold a state dict, got {type(held).__name__}")
     tensors = {str(name): value for name, value in held.items() if isinstance(value, Tensor)}
@@ -148,5 +159,29 @@ def _state_dict(held: Any, file: Path, names: Collection[str]) -> dict[str, Tens
     return tensors
 
 
-def _nested(held: Any, key: str) -> bool:
-    return isinstance(held, Mapping) and isinstance(held.get(key), Mapping)
+def _inner(held: Any, file: Path) -> Any:
+    """The one state dict among the values of `held`, or `held` where it holds none."""
+    if not isinstance(held, Mapping) or _named_tensors(held):
+        return held
+    found = [key for key in _NESTINGS if _holds_tensors(held.get(key))]
+    found = found or [key for key, value in held.items() if _named_tensors(value)]
+    if len(found) > 1:
+        raise InvalidArgument(
+            f"checkpoint {file} holds several state dicts ({', '.join(map(str, found))}): save the one that is meant, "
+            f"{_REMEDY}"
+        )
+    return held[found[0]] if found else held
+
+
+def _holds_tensors(held: Any, depth: int = len(_NESTINGS)) -> bool:
+    """Whether there are named tensors in `held`, or in what is nested there."""
+    inner = [held.get(key) for key in _NESTINGS] if isinstance(held, Mapping) and depth else []
+    return _named_tensors(held) or any(_holds_tensors(one, depth - 1) for one in inner)
+
+
+def _named_tensors(held: Any) -> bool:
+    from torch import Tensor
+
+    return isinstance(held, Mapping) and any(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in held.items()
+    )

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from thalweg.errors import InvalidArgument, MissingData
+from thalweg.errors import InvalidArgument, MissingData, ThalwegError
 from thalweg.store.confinement import checked_name
 from thalweg.store.conflict import refuse_another
 from thalweg.store.database import FILE, Database
@@ -76,6 +76,7 @@ class Run:
             run = cls(database, resources, resumed=resumed)
             run._tensors.remove_orphans()
             run._resources = resources.pop_all()
+        _opened.add(folder.absolute())
         return run
 
     @classmethod
@@ -227,6 +228,25 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+_opened: set[Path] = set()
+"""Run folders that this process wrote, or came to write."""
+
+
+def holding() -> list[Path]:
+    """The run folders opened for writing by this process that hold anything computed, sorted."""
+    return [folder for folder in sorted(_opened) if _holds_anything(folder)]
+
+
+def _holds_anything(folder: Path) -> bool:
+    try:
+        with Run.read(folder) as run:
+            names = (run.results(), run.grids(), run.series_names(), run.tensor_names())
+            return any(map(bool, names))
+    # A folder that was deleted or cannot be read keeps nothing.
+    except ThalwegError:
+        return False
 
 
 def _position(index: tuple[int, ...]) -> list[int]:

@@ -1,6 +1,6 @@
 """Whole jobs: training a problem and surveying what came of it."""
 
-from thalweg.surveys.checkpoints import Checkpoints, training_in
+from thalweg.surveys.checkpoints import Checkpoints, check_fit, training_in
 from thalweg.surveys.connection import aligned_state, path_optimizer
 from thalweg.surveys.plan import Plan, PlannedStage, plan, plan_of_measures
 from thalweg.surveys.resnet_pictures import NetworkPicture, ResNetPictureSettings, resnet_pictures
@@ -26,6 +26,7 @@ __all__ = [
     "Target",
     "Track",
     "aligned_state",
+    "check_fit",
     "folder_name",
     "kin",
     "limits_of",

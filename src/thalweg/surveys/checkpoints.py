@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from thalweg.errors import InvalidArgument
+from thalweg.objective import Objective
 from thalweg.problems import Training
 from thalweg.store import Run, checkpoint_files, load_checkpoint
 from thalweg.surveys.training import epochs, weights
@@ -53,6 +54,38 @@ class Checkpoints:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         return map(self._read, self.names)
+
+
+def point_of(objective: Objective, state: Mapping[str, Tensor], told: str) -> Tensor:
+    """θ (n,) of a state dictionary; raises InvalidArgument that begins with `told` where it lacks parameters."""
+    try:
+        return objective.flatten(dict(state))
+    except InvalidArgument as error:
+        raise InvalidArgument(str(error).replace("checkpoint", told, 1)) from error
+
+
+def check_fit(objective: Objective, state: Mapping[str, Tensor], told: str) -> None:
+    """Raise InvalidArgument, beginning with `told`, unless a state dictionary is all of the model's and no more."""
+    point_of(objective, state, told)
+    named = objective.model.state_dict(keep_vars=True)
+    for name, tensor in state.items():
+        if name not in named:
+            raise InvalidArgument(f"{told} holds {name}, which the model has not")
+        if tensor.shape != named[name].shape:
+            raise InvalidArgument(
+                f"{told}: {name} has shape {tuple(tensor.shape)}, the model's has {tuple(named[name].shape)}"
+            )
+    held = {id(named[name]) for name in state}
+    lacking = [
+        name
+        for name, value in named.items()
+        if isinstance(value, Tensor) and id(value) not in held and not name.endswith("num_batches_tracked")
+    ]
+    if lacking:
+        raise InvalidArgument(
+            f"{told} lacks {', '.join(lacking[:4])}{', ...' if lacking[4:] else ''}: save model.state_dict(), "
+            "with buffers and frozen parameters"
+        )
 
 
 def training_in(place: str | Path | None) -> Training | None:

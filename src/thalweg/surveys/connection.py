@@ -12,7 +12,7 @@ from thalweg import landscape
 from thalweg.errors import InvalidArgument
 from thalweg.landscape.connectivity.curve import MakeOptimizer
 from thalweg.objective import Objective
-from thalweg.surveys.optimizers import construct
+from thalweg.surveys.optimizers import construct, hyperparameters
 from thalweg.surveys.subject import Subject
 
 
@@ -39,8 +39,9 @@ def aligned_state(
 def path_optimizer(name: str, lr: float | None) -> MakeOptimizer | None:
     """What makes the optimizer called `name` from control points; None for the default, "adam" without a rate.
 
-    Raises InvalidArgument for another optimizer without a rate.
+    Raises UnknownName, with the nearest names, and InvalidArgument for another optimizer without a rate.
     """
+    hyperparameters(name)
     if lr is None:
         if name != "adam":
             raise InvalidArgument(f"--optimizer {name} needs its rate: give --lr")

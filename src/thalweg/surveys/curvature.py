@@ -24,7 +24,7 @@ from thalweg.curvature import (
     spectral_density,
     trace,
 )
-from thalweg.errors import InvalidArgument
+from thalweg.errors import InvalidArgument, ThalwegError
 from thalweg.numbers import number, with_error
 from thalweg.objective import AbstractObjective, Objective
 from thalweg.problems import Training
@@ -51,7 +51,11 @@ class Looking:
     pairs: Eigenpairs | None = None
 
     def measure(self, name: str) -> Measured:
-        """The measure called `name`, one of `MEASURES`; raises NotDifferentiable where derivatives overflow."""
+        """The measure called `name`, one of `MEASURES`.
+
+        Raises NotDifferentiable where derivatives overflow, InvalidArgument for one that the objective does not have.
+        Of several sharpnesses those that cannot be measured are told by name, unless none can.
+        """
         return MEASURES[name](self)
 
 
@@ -192,12 +196,24 @@ def _sharpness(look: Looking) -> Measured:
     kinds = ("sam", "max", "average") + (
         ("adaptive", "fisher_rao") if isinstance(look.objective, Objective) else ()
     )
-    found = [sharpness(look.objective, kind, look.theta, seed=look.seed) for kind in kinds]
-    return Measured(
-        {one.kind: asdict(one) for one in found},
-        [f"{one.kind}: {one}" for one in found],
-        {f"{one.kind} sharpness": (one.value, one.error) for one in found},
-    )
+    numbers: dict[str, Any] = {}
+    lines: list[str] = []
+    followed: dict[str, tuple[float, float]] = {}
+    failed: list[ThalwegError] = []
+    for kind in kinds:
+        try:
+            found = sharpness(look.objective, kind, look.theta, seed=look.seed)
+        except ThalwegError as error:
+            failed.append(error)
+            numbers[kind] = {"kind": kind, "failure": str(error)}
+            lines.append(f"{kind} cannot be measured: {error}")
+            continue
+        numbers[kind] = asdict(found)
+        lines.append(f"{kind}: {found}")
+        followed[f"{kind} sharpness"] = (found.value, found.error)
+    if not followed:
+        raise failed[0]
+    return Measured(numbers, lines, followed)
 
 
 def _noise(look: Looking) -> Measured:

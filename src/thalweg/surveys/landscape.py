@@ -31,7 +31,7 @@ from thalweg.landscape.slices import describe
 from thalweg.objective import Objective
 from thalweg.store import Run
 from thalweg.surfaces import Surface
-from thalweg.surveys.checkpoints import Checkpoints
+from thalweg.surveys.checkpoints import Checkpoints, point_of
 from thalweg.surveys.subject import Subject
 
 PLANES = ("random", "random-line", "trajectory", "trajectory-informed", "eigen", "gradient-eigen", "gradient")
@@ -129,7 +129,8 @@ def slice_landscape(
     Raises RunConflict where `out` holds another plane's or sample's points, and what `evaluate` raises.
     """
     objective = subject.objective
-    settings = {"target": subject.target.name, "objective": objective.fingerprint(), "kind": plane.kind}
+    kind = plane.kind if plane.directions.shape[1] == 2 else f"{plane.kind}, a line"
+    settings = {"target": subject.target.name, "objective": objective.fingerprint(), "kind": kind}
     with Run.open(out, kind="landscape", settings=settings) as run:
         found = evaluate(
             objective,
@@ -156,7 +157,7 @@ def _through(subject: Subject, files: Sequence[Path]) -> Plane:
     if not isinstance(objective, Objective) or len(files) not in (2, 3):
         raise InvalidArgument(f"plane takes two or three checkpoints of a model, got {len(files)}")
     own = objective.model.state_dict()
-    points = [objective.flatten(Checkpoints.of(file, own)[-1]) for file in files]
+    points = [point_of(objective, Checkpoints.of(file, own)[-1], f"checkpoint {file}") for file in files]
     return line_through(*points) if len(points) == 2 else plane_through(*points)
 
 

@@ -17,6 +17,7 @@ from thalweg.store import Run
 from thalweg.surveys.optimizers import make_optimizer
 from thalweg.surveys.training import restore
 
+DOWNHILL = "Descent leaves this point at any rate, for its Hessian has no positive eigenvalue."
 _PLAIN_KIN, _ADAPTIVE_KIN = ("sgd", "momentum", "nesterov"), ("adam", "rmsprop")
 
 
@@ -65,12 +66,15 @@ def kin(objective: AbstractObjective, *, batch_size: int | None = None, seed: in
     """The edges of well-known rules, each with its defaults, at the objective's own point.
 
     With `batch_size` the adaptive ones divide by the root mean square of gradients of that many samples, else by the
-    full gradient's.
+    full gradient's. The plain ones have a note where the curvature is negative in every direction beyond its error.
     """
     with hessian(objective) as operator:
         top = eigenpairs(operator, 1, seed=seed)
     value, residual = float(top.values[0]), float(top.residuals[0])
-    plain = [stable_rate(value, residual, rule, MOMENTUM.get(rule, 0.0)) for rule in _PLAIN_KIN]
+    note = DOWNHILL if value < -residual else ""
+    plain = [
+        replace(stable_rate(value, residual, rule, MOMENTUM.get(rule, 0.0)), note=note) for rule in _PLAIN_KIN
+    ]
     sampled = batch_size if isinstance(objective, Objective) else None
     second, source = estimated(objective, objective.point, sampled)
     adaptive = [

@@ -18,7 +18,7 @@ from thalweg.objective.identity import content
 from thalweg.problems import Training
 from thalweg.store import Run
 from thalweg.surfaces import Surface
-from thalweg.surveys.checkpoints import Checkpoints
+from thalweg.surveys.checkpoints import Checkpoints, check_fit, point_of
 from thalweg.surveys.descent import descend_to_minimum
 from thalweg.surveys.optimizers import make_optimizer
 from thalweg.surveys.target import Target
@@ -147,32 +147,16 @@ def _load(subject: Subject, checkpoint: str | Path | None, trajectory: str | Pat
         raise InvalidArgument(f"checkpoint and trajectory need a model, {subject.target.name} has none")
     if trajectory:
         subject.checkpoints = _checkpoints(trajectory, objective.model)
-        for state in subject.checkpoints:
-            objective.flatten(state)
+        for name, state in zip(subject.checkpoints.names, subject.checkpoints, strict=True):
+            point_of(objective, state, f"checkpoint {name} of {trajectory}")
     of = _checkpoints(checkpoint, objective.model) if checkpoint else subject.checkpoints
     assert of is not None
     final = of[-1]
-    objective.flatten(final)
-    own = objective.model.state_dict()
-    for name, tensor in final.items():
-        if name not in own:
-            raise InvalidArgument(f"checkpoint holds {name}, which the model has not")
-        if tensor.shape != own[name].shape:
-            raise InvalidArgument(
-                f"checkpoint: {name} has shape {tuple(tensor.shape)}, the model's has {tuple(own[name].shape)}"
-            )
-    named = objective.model.state_dict(keep_vars=True)
-    held = {id(named[name]) for name in final}
-    lacking = [
-        name
-        for name, value in named.items()
-        if isinstance(value, Tensor) and id(value) not in held and not name.endswith("num_batches_tracked")
-    ]
-    if lacking:
-        raise InvalidArgument(
-            f"checkpoint lacks {', '.join(lacking[:4])}{', ...' if lacking[4:] else ''}: save model.state_dict(), "
-            "with buffers and frozen parameters"
-        )
+    check_fit(
+        objective,
+        final,
+        f"checkpoint {checkpoint}" if checkpoint else f"checkpoint {of.names[-1]} of {trajectory}",
+    )
     objective.model.load_state_dict(final, strict=False)
     subject.source = f"checkpoint {checkpoint or trajectory}"
 

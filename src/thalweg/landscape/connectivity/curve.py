@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -12,9 +13,9 @@ from torch import Tensor, nn
 from thalweg.checks import one_of, whole
 from thalweg.errors import NotDifferentiable
 from thalweg.landscape.connectivity.barrier import along
-from thalweg.landscape.connectivity.ends import End, as_point, between_models
+from thalweg.landscape.connectivity.ends import End, between_models, finite_point
 from thalweg.landscape.connectivity.path import Path, PathKind, as_controls, weights
-from thalweg.objective import AbstractObjective, BatchNorm, Objective
+from thalweg.objective import AbstractObjective, BatchNorm, Objective, require_objective
 from thalweg.objective.preserved import batchnorms
 
 MakeOptimizer: TypeAlias = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
@@ -26,11 +27,13 @@ _STRIDE = 0.1
 
 def bezier_path(obj: AbstractObjective, a: End, b: End, *, bends: int = 1, **options: Any) -> Path:
     """A Bezier curve of low loss from a to b, quadratic with one bend; `options` are those of `curved_path`."""
+    _check_options(options)
     return curved_path(obj, a, b, "bezier", bends=bends, **options)
 
 
 def polygon_path(obj: AbstractObjective, a: End, b: End, *, bends: int = 1, **options: Any) -> Path:
     """A chain of straight pieces of low loss from a to b; `options` are those of `curved_path`."""
+    _check_options(options)
     return curved_path(obj, a, b, "polygon", bends=bends, **options)
 
 
@@ -65,21 +68,29 @@ def curved_path(
 
     Raises
     ------
-    InvalidArgument, ShapeMismatch: ends that do not fit the objective, or an argument out of range.
+    InvalidArgument, ShapeMismatch: ends that do not fit the objective or are not finite, or an argument out of range.
     NotDifferentiable: the loss is not finite along the straight line.
 
     Source: Garipov et al. (2018), Loss surfaces, mode connectivity, and fast ensembling of DNNs.
     """
+    require_objective(obj)
     one_of("kind", kind, ("bezier", "polygon"))
     whole("bends", bends)
     whole("steps", steps, least=0)
-    start, end = as_point(obj, a, "a"), as_point(obj, b, "b")
+    start, end = finite_point(obj, a, "a"), finite_point(obj, b, "b")
     spread = [j / (bends + 1) for j in range(1, bends + 1)]
     inner = [nn.Parameter(torch.lerp(start, end, share)) for share in spread]
     _train(obj, kind, start, inner, end, steps, optimizer, seed, progress)
     controls = as_controls([start, *inner, end])
     seen = between_models(obj, batchnorm)
     return along(seen, kind, controls, points=points, metrics=metrics, gradients=steps)
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    parameters = inspect.signature(curved_path).parameters.values()
+    known = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY and one.name != "bends"]
+    for name in options:
+        one_of("option", name, known)
 
 
 def _train(

@@ -16,9 +16,16 @@ End: TypeAlias = Tensor | nn.Module | Mapping[str, Any]
 
 
 def as_point(obj: AbstractObjective, end: End, name: str) -> Tensor:
-    """θ (n,) of an end; InvalidArgument with the first difference, or ShapeMismatch, where it does not fit."""
+    """θ (n,) of an end.
+
+    Raises InvalidArgument with the first difference, or ShapeMismatch, where it does not fit the objective.
+    """
     if isinstance(end, Tensor):
         return obj.checked_point(end)
+    if not isinstance(end, (nn.Module, Mapping)):  # pyright: ignore[reportUnnecessaryIsInstance] - users pass other things
+        raise InvalidArgument(
+            f"{name} must be a tensor ({obj.size},), a model or its state dictionary, got {type(end).__name__}"
+        )
     if not isinstance(obj, Objective):
         raise InvalidArgument(f"{name} must be a tensor ({obj.size},): {obj.name} has no model")
     state = end.state_dict() if isinstance(end, nn.Module) else dict(end)
@@ -33,6 +40,15 @@ def as_point(obj: AbstractObjective, end: End, name: str) -> Tensor:
                 f"{name}: {key} has shape {tuple(value.shape)}, that of the objective's model {tuple(own[key].shape)}"
             )
     return obj.flatten(state)
+
+
+def finite_point(obj: AbstractObjective, end: End, name: str) -> Tensor:
+    """`as_point`, which raises InvalidArgument with the first parameter that holds NaN or infinite entries, too."""
+    theta = as_point(obj, end, name)
+    for block in obj.blocks:
+        if not bool(theta[block.span].isfinite().all()):
+            raise InvalidArgument(f"{name} must be finite, got NaN or infinite entries in {block.name}")
+    return theta
 
 
 def between_models(obj: AbstractObjective, batchnorm: BatchNorm | None) -> AbstractObjective:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from thalweg.landscape.connectivity.barrier import along
-from thalweg.landscape.connectivity.ends import End, as_point, between_models
+from thalweg.landscape.connectivity.ends import End, between_models, finite_point
 from thalweg.landscape.connectivity.path import Path, as_controls
-from thalweg.objective import AbstractObjective, BatchNorm
+from thalweg.objective import AbstractObjective, BatchNorm, require_objective
 
 
 def interpolate(
@@ -31,9 +31,11 @@ def interpolate(
 
     Raises
     ------
-    InvalidArgument, ShapeMismatch: ends that do not fit the objective, fewer than 3 points, an unknown metric.
+    InvalidArgument, ShapeMismatch: ends that do not fit the objective or are not finite, fewer than 3 points, an
+        unknown metric.
 
     Sources: Goodfellow, Vinyals & Saxe (2015); Frankle et al. (2020) and Entezari et al. (2022) for the barrier.
     """
-    controls = as_controls([as_point(obj, a, "a"), as_point(obj, b, "b")])
+    require_objective(obj)
+    controls = as_controls([finite_point(obj, a, "a"), finite_point(obj, b, "b")])
     return along(between_models(obj, batchnorm), "line", controls, points=points, metrics=metrics)

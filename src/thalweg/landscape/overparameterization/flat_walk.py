@@ -13,7 +13,7 @@ from thalweg.curvature import SymmetricOperator, ggn
 from thalweg.errors import InvalidArgument
 from thalweg.landscape.overparameterization.zero_modes import largest
 from thalweg.numbers import number
-from thalweg.objective import AbstractObjective
+from thalweg.objective import AbstractObjective, require_objective
 
 _SOFT = 1e-3
 _ITERATIONS = 200
@@ -64,6 +64,7 @@ def flat_walk(
     ------
     InvalidArgument: an argument out of range, an objective without a Gauss-Newton matrix, or no direction left.
     """
+    require_objective(obj)
     positive("distance", distance)
     whole("steps", steps)
     start = obj.checked_point(theta)

@@ -11,7 +11,7 @@ from torch import Tensor
 from thalweg.checks import one_of, positive
 from thalweg.curvature import SymmetricOperator, eigenpairs, ggn, hessian, spectral_density
 from thalweg.numbers import number, with_error
-from thalweg.objective import AbstractObjective, Objective
+from thalweg.objective import AbstractObjective, Objective, require_objective
 
 Matrix: TypeAlias = Literal["hessian", "ggn"]
 
@@ -73,6 +73,7 @@ def zero_modes(
 
     Source: Sagun et al. (2018), Empirical analysis of the Hessian of over-parametrized neural networks.
     """
+    require_objective(obj)
     one_of("matrix", matrix, get_args(Matrix))
     positive("rtol", rtol)
     with matrix_at(obj, theta, matrix) as operator:

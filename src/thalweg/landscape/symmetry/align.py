@@ -76,8 +76,8 @@ def align(
 
     Raises
     ------
-    InvalidArgument: another method, models of different shapes (named is the first difference) or that compute
-        differently, "activations" without x, and what `permutations` raises.
+    InvalidArgument: another method, models of different shapes (named is the first difference), that compute
+        differently or are not finite, "activations" without x, and what `permutations` raises.
 
     Source: S. Ainsworth, J. Hayase, S. Srinivasa: Git Re-Basin: Merging Models modulo Permutation Symmetries,
     ICLR 2023, algorithm 1.
@@ -93,6 +93,8 @@ def align(
             'declared: activations are found by tracing; declared groups need method="weights"'
         )
     _check_alike(model_a, model_b)
+    _check_finite(model_a, "model_a")
+    _check_finite(model_b, "model_b")
     graph = permutations(model_a, x, declared)
     _check_permutable(model_b, x, graph)
     if method == "weights":
@@ -145,6 +147,12 @@ def _check_alike(model_a: nn.Module, model_b: nn.Module) -> None:
             raise InvalidArgument(
                 f"the models differ: {name} is {shapes[0]} in model_a and {shapes[1]} in model_b"
             )
+
+
+def _check_finite(model: nn.Module, argument: str) -> None:
+    for name, parameter in model.named_parameters():
+        if not bool(parameter.detach().isfinite().all()):
+            raise InvalidArgument(f"{argument} must be finite, got NaN or infinite entries in {name}")
 
 
 def _shape(tensors: Mapping[str, Tensor], name: str) -> str:
