@@ -45,19 +45,20 @@ def to_residual(
 def measure_one(subject: Subject) -> Iterator[Row]:
     objective = subject.objective
 
-    def ours() -> tw.curvature.Eigenpairs:
+    def ours(complete: bool) -> tuple[float, tw.curvature.Eigenpairs]:
+        begun = time.perf_counter()
         with tw.curvature.hessian(objective) as operator:
-            return tw.curvature.eigenpairs(operator, K, "largest", TOL)
+            found = tw.curvature.eigenpairs(operator, K, "largest", TOL, complete=complete)
+        return time.perf_counter() - begun, found
 
-    ours()
-    begun = time.perf_counter()
-    found = ours()
-    seconds = time.perf_counter() - begun
-    yield Row("P2", f"top {K} eigenpairs, {subject.name}: s", seconds, None)
-    yield Row("P2", "the same: products", float(found.products), None)
-    yield Row(
-        "P2", "the same: worst residual over λ1", worst_residual(objective, found.values, found.vectors), TOL
-    )
+    ours(False)
+    # That none was missed is looked into by Thalweg alone; by residuals alone is what the peers do.
+    for complete, what in ((True, "sure that none was missed"), (False, "by residuals alone")):
+        seconds, found = ours(complete)
+        residual = worst_residual(objective, found.values, found.vectors)
+        yield Row("P2", f"top {K} eigenpairs, {subject.name}, {what}: s", seconds, None)
+        yield Row("P2", "the same: products", float(found.products), None)
+        yield Row("P2", "the same: worst residual over λ1", residual, TOL)
     best = float("inf")
     for other in peers(subject.model, subject.data):
         took, residual, tol = to_residual(objective, other.pairs)
@@ -66,7 +67,8 @@ def measure_one(subject: Subject) -> Iterator[Row]:
         if residual <= TOL:
             best = min(best, took)
     if best < float("inf"):
-        yield Row("P2", "the same, Thalweg's time over the fastest peer's", seconds / best, 0.5)
+        what = "the same by residuals alone, Thalweg's time over the fastest peer's"
+        yield Row("P2", what, seconds / best, 0.5)
 
 
 def measure() -> Iterator[Row]:
