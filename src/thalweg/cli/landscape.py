@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from thalweg.landscape import Slice
+    from thalweg.surveys import Subject
     from thalweg.surveys.landscape import LandscapeResult
 
 PICTURE = "slice.png"
@@ -113,7 +115,7 @@ def landscape(
     use_threads(threads)
     from thalweg import surveys
     from thalweg.cli.line_stack import show, stack_lines
-    from thalweg.surveys.landscape import choose_plane, on_sample, slice_landscape
+    from thalweg.surveys.landscape import choose_plane, slice_landscape
 
     names = _metric_names(metrics)
     folder = out or _folder(
@@ -125,15 +127,9 @@ def landscape(
         samples=samples,
         seed=seed,
     )
+    named = partial(subject_named, target, assignments, seed, checkpoint, trajectory)
     if stack is not None:
-        with (
-            _conflict_by_option(folder),
-            optimizers_without_compiler(),
-            TerminalProgress(quiet=quiet) as progress,
-        ):
-            subject = subject_named(target, assignments, seed, checkpoint, trajectory)
-            if samples is not None:
-                subject = on_sample(subject, samples, seed)
+        with _looking(named, samples, seed, folder, quiet=quiet) as (subject, progress):
             progress.stage("evaluating the slices")
             lines = stack_lines(
                 subject,
@@ -152,14 +148,7 @@ def landscape(
         source = whereabouts(subject, checkpoint or trajectory, seed)
         show(lines, target, source, folder, json=json)
         return
-    with (
-        _conflict_by_option(folder),
-        optimizers_without_compiler(),
-        TerminalProgress(quiet=quiet) as progress,
-    ):
-        subject = subject_named(target, assignments, seed, checkpoint, trajectory)
-        if samples is not None:
-            subject = on_sample(subject, samples, seed)
+    with _looking(named, samples, seed, folder, quiet=quiet) as (subject, progress):
         progress.stage("choosing the plane")
         chosen = choose_plane(subject, plane, normalization=normalization, seed=seed)
         progress.stage("evaluating the slice")
@@ -251,6 +240,22 @@ def _folder(
 def _stem(place: Path) -> str:
     """A folder's name, or a file's without its suffix."""
     return place.resolve().name if place.is_dir() else place.stem
+
+
+@contextmanager
+def _looking(
+    named: Callable[[], Subject], samples: int | None, seed: int, folder: Path, *, quiet: bool
+) -> Generator[tuple[Subject, TerminalProgress]]:
+    """The subject, or a sample of its data, while what is looked at goes into the run folder."""
+    from thalweg.surveys.landscape import on_sample
+
+    with (
+        _conflict_by_option(folder),
+        optimizers_without_compiler(),
+        TerminalProgress(quiet=quiet) as progress,
+    ):
+        subject = named()
+        yield subject if samples is None else on_sample(subject, samples, seed), progress
 
 
 @contextmanager

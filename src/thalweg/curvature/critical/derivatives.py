@@ -95,7 +95,8 @@ class Derivatives:
         if model.batchnorm != "eval":
             return False
         direction = torch.linspace(-1, 1, model.size, dtype=model.dtype, device=model.device)
-        # A model with a function that cannot be mapped, or not be differentiated twice this way, says so.
+        # Functions that cannot be mapped, or not be differentiated twice this way, say so by one of these three;
+        # then points are taken one by one, and an error of the model itself comes up there.
         try:
             slope = self._over_points(_slope, point[None], 1)[0]
             product = self._over_points(lambda f, x: _rows(f, x, direction[None, None]), point[None], 1)[0, 0]
