@@ -21,12 +21,13 @@ class Trained:
     path: list[Tensor]
     data: tuple[Tensor, Tensor]
 
-    def objective(self, samples: int = 512) -> tw.Objective:
+    def objective(self, samples: int = 512, batch_size: int | None = None) -> tw.Objective:
         """The mean cross-entropy on the first samples, with the batch-norm statistics that each point would have."""
         x, y = self.data
         normed = any(isinstance(module, nn.BatchNorm2d) for module in self.model.modules())
         statistics = "recalibrate" if normed else "eval"
-        return tw.Objective(self.model, F.cross_entropy, (x[:samples], y[:samples]), batchnorm=statistics)
+        data = x[:samples], y[:samples]
+        return tw.Objective(self.model, F.cross_entropy, data, batch_size=batch_size, batchnorm=statistics)
 
 
 def digits(seed: int, width: int = 64, epochs: int = 20, records: int = 2) -> Trained:

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from cli.conftest import Command
 from thalweg import surfaces
-from thalweg.cli.landscape import _figure, _title  # pyright: ignore[reportPrivateUsage]
+from thalweg.cli.landscape import _figure, _place  # pyright: ignore[reportPrivateUsage]
 from thalweg.landscape import evaluate, plane_through, random_plane
 from thalweg.objective import Objective
 
@@ -99,9 +99,9 @@ def test_the_figure_has_three_panels_in_a_row_and_marks_the_checkpoints() -> Non
     found = evaluate(objective, chosen, 5, metrics=names)
     # Of a convex loss λmin is zero to rounding: one of both signs shows the colours that part at zero.
     found.values["lambda_min"] = np.linspace(-1.0, 2.0, 25).reshape(5, 5)
-    title = _title(found, "digits", "its initialization from seed 0", "runs/a,runs/b, runs/c")
-    assert title == "digits through A = runs/a, B = runs/b and C = runs/c"
-    figure = _figure(found, title)
+    place = _place(found, "runs/a,runs/b, runs/c", "its initialization from seed 0")
+    assert place == ("through", "A = runs/a, B = runs/b and C = runs/c")
+    figure = _figure(found, "digits")
     assert figure.get_figwidth() < 16
     maps = [ax for ax in figure.axes if ax.get_xlabel() == "from A to B"]
     assert len(maps) == 5
@@ -114,9 +114,7 @@ def test_the_figure_has_three_panels_in_a_row_and_marks_the_checkpoints() -> Non
     assert not any("_" in text for text in texts)
     (filled, *_) = (one for one in maps[3].get_children() if isinstance(one, QuadContourSet))
     assert (filled.norm.vmin, filled.norm.vmax) == (-2.0, 2.0)
-    assert _title(evaluate(objective, random_plane(objective), 3), "digits", "its start", None) == (
-        "digits at its start"
-    )
+    assert _place(evaluate(objective, random_plane(objective), 3), None, "its start") == ("at", "its start")
 
 
 def test_each_slice_has_its_own_folder(thalweg: Command) -> None:

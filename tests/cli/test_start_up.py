@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -27,3 +31,37 @@ def test_they_are_as_before_after_an_error_too() -> None:
     with pytest.raises(KeyError), optimizers_without_compiler():
         raise KeyError
     assert [getattr(torch.optim.Optimizer, name) for name in METHODS] == before
+
+
+ALLOCATE = """
+import resource, sys
+import torch
+from thalweg.cli.start_up import keep_freed_memory
+
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+torch.ones(2**24)
+before = faults()
+for _ in range(20):
+    torch.ones(2**24)
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of the GNU C library")
+def test_freed_memory_is_taken_again() -> None:
+    """64 MiB are 16,384 pages of 4 KiB; they come from the system each of twenty times, or once or twice."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
+
+    def faults(choice: str, **more: str) -> int:
+        command = [sys.executable, "-c", ALLOCATE, choice]
+        found = subprocess.run(
+            command, env=environment | more, capture_output=True, text=True, check=True, timeout=60
+        )
+        return int(found.stdout)
+
+    kept, usual = faults("keep"), faults("leave")
+    assert kept < usual / 5
+    # Settings of the user's are left alone.
+    assert faults("keep", MALLOC_ARENA_MAX="4") > usual / 2

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thalweg.cli.output import print_json, print_table
-from thalweg.cli.picture import save
+from thalweg.cli.picture import panels, save
 from thalweg.numbers import number, with_error
 
 if TYPE_CHECKING:
@@ -73,20 +73,13 @@ def _draw(
     title: str,
     limits: Mapping[str, dict[str, float]],
 ) -> Path:
-    from matplotlib.figure import Figure
-
     from thalweg import plots
 
     step = "epoch" if all(name.startswith("epoch") for name in found.names) else "checkpoint"
-    count = max(1, len(quantities))
-    columns = min(count, 2 if count in (2, 4) else 3)
-    rows = -(-count // columns)
     file = found.path / _PICTURE
     with plots.paper():
-        figure = Figure(figsize=(4.2 * columns, 3.0 * rows), layout="constrained")
-        figure.suptitle(title)
-        for i, (name, (values, errors)) in enumerate(quantities.items()):
-            ax = figure.add_subplot(rows, columns, i + 1)
+        figure, axes = panels(max(1, len(quantities)), title, (4.2, 3.0))
+        for ax, (name, (values, errors)) in zip(axes, quantities.items(), strict=False):
             plots.along_run(found.steps, values, errors, ax, label=name, step=step, limits=limits.get(name))
         save(figure, file)
     return file

@@ -21,7 +21,7 @@ from thalweg.cli.arguments import (
     use_threads,
 )
 from thalweg.cli.output import print_json
-from thalweg.cli.picture import FORMATS, checked_picture, save
+from thalweg.cli.picture import FORMATS, checked_picture, panels, save
 from thalweg.cli.plan import print_plan
 from thalweg.cli.progress import TerminalProgress
 from thalweg.cli.start_up import optimizers_without_compiler
@@ -142,19 +142,16 @@ def curvature(
 
 def _figure(measured: Mapping[str, Measured], size: int, title: str) -> Figure:
     """Eigenvalues and density beside each other, or the one that was measured."""
-    from matplotlib.figure import Figure
-
     from thalweg import plots
 
     drawn = [name for name in ("eigenpairs", "density") if name in measured]
     if not drawn:
         raise InvalidArgument("--out draws eigenpairs and density: name one of them with --measure")
     with plots.paper():
-        figure = Figure(figsize=(5.0 * len(drawn), 4.2), layout="constrained")
-        figure.suptitle(title)
+        figure, axes = panels(len(drawn), title, (5.0, 4.2))
         values: list[float] | None = None
-        for i, name in enumerate(drawn):
-            ax, found = figure.add_subplot(1, len(drawn), i + 1), measured[name].numbers
+        for ax, name in zip(axes, drawn, strict=True):
+            found = measured[name].numbers
             if name == "eigenpairs":
                 values = found["values"]
                 plots.eigenvalues(found["values"], found["residuals"], found["converged"], ax, size=size)

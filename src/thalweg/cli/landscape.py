@@ -23,7 +23,7 @@ from thalweg.cli.arguments import (
     use_threads,
 )
 from thalweg.cli.output import print_json
-from thalweg.cli.picture import save
+from thalweg.cli.picture import panels, save
 from thalweg.cli.progress import TerminalProgress
 from thalweg.cli.start_up import optimizers_without_compiler
 from thalweg.cli.subject import subject_named, whereabouts
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 PICTURE = "slice.png"
 
-_COLUMNS = 3
 _WORDS = {
     "gradient_norm": "norm of the gradient",
     "lambda_max": "λmax of the Hessian",
@@ -164,9 +163,9 @@ def landscape(
             workers=workers,
             advance=progress.advance,
         )
-    source = whereabouts(subject, checkpoint or trajectory, seed)
+    relation, source = _place(found.slice, plane, whereabouts(subject, checkpoint or trajectory, seed))
     picture = folder / PICTURE
-    save(_figure(found.slice, _title(found.slice, target, source, plane)), picture)
+    save(_figure(found.slice, f"{target} {relation} {source}"), picture)
     dataset = folder / "slice.nc"
     found.slice.dataset.to_netcdf(dataset, engine="h5netcdf")
     told = _told(found)
@@ -189,7 +188,7 @@ def landscape(
             }
         )
         return
-    print(f"{target}, {subject.objective.size:,} parameters, at {source}\n{told}\n")
+    print(f"{target}, {subject.objective.size:,} parameters, {relation} {source}\n{told}\n")
     for sentence in (*found.slice.caption, *found.honesty.sentences):
         print(f"  • {sentence}")
     print(f"\nRun: {folder}\nPicture: {picture}\nData: {dataset}")
@@ -280,35 +279,27 @@ def _told(found: LandscapeResult) -> str:
     return f"{points:,} points, known {error} from {found.slice.evaluations:,} evaluations now"
 
 
-def _title(found: Slice, target: str, source: str, plane: str | None) -> str:
-    """What is drawn: `target` at `source`, or through the checkpoints "A,B,C" of `plane`."""
+def _place(found: Slice, plane: str | None, source: str) -> tuple[str, str]:
+    """What is looked at: "at" a source of weights, or "through" the checkpoints "A,B,C" of `plane`."""
     if found.plane.kind != "through points" or plane is None:
-        return f"{target} at {source}"
+        return "at", source
     *first, last = (f"{mark} = {name.strip()}" for mark, name in zip("ABC", plane.split(","), strict=False))
-    return f"{target} through {', '.join(first)} and {last}"
+    return "through", f"{', '.join(first)} and {last}"
 
 
 def _figure(found: Slice, title: str) -> Figure:
-    """A panel for each metric, at most three in a row."""
-    from matplotlib.figure import Figure
-
+    """A panel for each metric."""
     from thalweg import plots
-    from thalweg.plots.canvas import wrapped
 
-    names = list(found.values)
     axes = list(found.axes.values())
-    columns = min(_COLUMNS, len(names))
-    rows = -(-len(names) // columns)
     path, marks, labels = found.plane.path, None, found.plane.labels
     if found.plane.kind == "through points" and path is not None:
         path, marks = None, dict(zip("ABC", path.tolist(), strict=False))
         labels = ("from A to B", "from A to C")
     with plots.paper():
-        figure = Figure(figsize=(5.2 * columns, 4.6 * rows), layout="constrained")
-        figure.suptitle(wrapped(title, 50 * columns))
-        for i, name in enumerate(names):
-            ax = figure.add_subplot(rows, columns, i + 1)
-            values, words = found.values[name], _WORDS.get(name, name)
+        figure, canvases = panels(len(found.values), title)
+        for ax, (name, values) in zip(canvases, found.values.items(), strict=True):
+            words = _WORDS.get(name, name)
             if len(axes) == 1:
                 places = {mark: place[0] for mark, place in (marks or {}).items()}
                 plots.line_slice(axes[0], values, None, ax, label=labels[0], name=words, marks=places)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from thalweg.cli.output import print_json, print_table
-from thalweg.cli.picture import save
+from thalweg.cli.picture import panels, save
 from thalweg.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -124,16 +124,12 @@ def show(found: Stack, target: str, source: str, folder: Path, *, json: bool) ->
 
 
 def _figure(found: Stack, title: str) -> Figure:
-    from matplotlib.figure import Figure
-
     from thalweg import plots
 
+    scaling = found.slices[0].plane.facts["normalization"]
     with plots.paper():
-        figure = Figure(figsize=(5.2 * len(found.values), 4.6), layout="constrained")
-        figure.suptitle(title)
-        for i, (name, values) in enumerate(found.values.items()):
-            ax = figure.add_subplot(1, len(found.values), i + 1)
-            scaling = found.slices[0].plane.facts["normalization"]
+        figure, axes = panels(len(found.values), title)
+        for ax, (name, values) in zip(axes, found.values.items(), strict=True):
             plots.line_stack(
                 found.alpha, values, ax, name=name, label=f"α, along random directions ({scaling}-normalized)"
             )

@@ -24,6 +24,7 @@ from thalweg.cli.optimizers import optimizers
 from thalweg.cli.pictures import pictures
 from thalweg.cli.report import report
 from thalweg.cli.stability import stability
+from thalweg.cli.start_up import keep_freed_memory
 from thalweg.cli.survey import survey
 from thalweg.cli.train import train
 from thalweg.errors import ThalwegError
@@ -86,6 +87,7 @@ def main() -> NoReturn:
     # Threads that spin while they wait slow each other down a hundredfold when the machine has other work too.
     # Read when torch is first imported, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     # Matplotlib warns of each font that it looks for and replaces, on a machine with few or a stale list of them.
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     arguments = sys.argv[1:]

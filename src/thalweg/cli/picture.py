@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from thalweg.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -23,6 +24,19 @@ def checked_picture(out: Path | None, default: str) -> Path:
     if file.suffix.lower() not in FORMATS:
         raise InvalidArgument(f"--out must end in {', '.join(FORMATS)}, got {str(file)!r}")
     return file
+
+
+def panels(count: int, title: str, size: tuple[float, float] = (5.2, 4.6)) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` Axes of `size` inches, at most three in a row; for the styles of the caller."""
+    from matplotlib.figure import Figure
+
+    from thalweg.plots.canvas import wrapped
+
+    columns = min(count, 2 if count == 4 else 3)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    figure.suptitle(wrapped(title, round(9.6 * size[0]) * columns))
+    return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
 
 
 def save(figure: Figure, file: Path) -> None:

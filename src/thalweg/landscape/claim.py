@@ -38,7 +38,8 @@ def claim(
     }
     held: Any = run.claim_grid(grid, claimed)
     same = all(held[name] == claimed[name] for name in ("objective", "shape")) and all(
-        np.allclose(held[name], claimed[name], rtol=1e-3, atol=atol, equal_nan=True)
+        np.shape(held[name]) == np.shape(claimed[name])
+        and np.allclose(held[name], claimed[name], rtol=1e-3, atol=atol, equal_nan=True)
         # Products with unit vectors are of order one, and may cancel.
         for name, atol in (("ends", 1e-9), ("lengths", 0.0), ("products", 1e-3), ("loss", 1e-12))
     )

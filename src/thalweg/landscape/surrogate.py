@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
@@ -51,30 +52,35 @@ class Splines:
         self.points = points
         p, trend = len(points), _trend(points)
         system = np.zeros((p + trend.shape[1],) * 2)
-        system[:p, :p] = cdist(points, points) ** 3
+        system[:p, :p] = _cubes(cdist(points, points))
         system[:p, p:], system[p:, :p] = trend, trend.T
-        self._inverse = np.linalg.inv(system)
+        # By torch: threads of NumPy's that wait for more to do would slow the model's own down several times.
+        self._inverse = torch.linalg.inv(torch.from_numpy(system))
 
     def at(self, places: Array) -> Between:
         """The splines prepared for `places` (q, d)."""
-        weights, powers, nearest = [], [], []
-        for rows in np.array_split(places, max(1, len(places) // _ROWS)):
-            distances = cdist(rows, self.points)
-            basis = np.hstack([distances**3, _trend(rows)])
-            weight = basis @ self._inverse
-            # Rounding must not leave less than the distance to the nearest point promises.
-            squares = np.maximum(-np.einsum("ij,ij->i", weight, basis), 0.05 * distances.min(1) ** 3)
-            count = min(NEIGHBOURS, len(self.points)) - 1
-            weights.append(weight[:, : len(self.points)])
-            powers.append(np.sqrt(squares))
-            nearest.append(np.argpartition(distances, count, axis=1)[:, : count + 1])
-        return Between(self, np.vstack(weights), np.concatenate(powers), np.vstack(nearest))
+        parts = [self._near(rows) for rows in np.array_split(places, max(1, len(places) // _ROWS))]
+        weights, powers, nearest = (
+            parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
+        )
+        return Between(self, weights[:, : len(self.points)], powers, nearest)
+
+    def _near(self, places: Array) -> tuple[Array, Array, NDArray[np.intp]]:
+        """Weights, those of the trend last, power function and nearest points, as `Between` has them."""
+        distances = cdist(places, self.points)
+        basis = np.hstack([_cubes(distances), _trend(places)])
+        weights = (torch.from_numpy(basis) @ self._inverse).numpy()
+        # Rounding must not leave less than the distance to the nearest point promises.
+        squares = np.maximum(-np.einsum("ij,ij->i", weights, basis), 0.05 * _cubes(distances.min(1)))
+        count = min(NEIGHBOURS, len(self.points))
+        return weights, np.sqrt(squares), np.argpartition(distances, count - 1, axis=1)[:, :count]
 
     def left_out(self, heights: Array) -> tuple[Array, Array]:
         """Residuals at each of the points, from all others (Rippa 1999), and their standard deviations' inverses."""
         p = len(self.points)
-        diagonal = np.diag(self._inverse)[:p]
-        return (self._inverse[:p, :p] @ heights) / diagonal, np.sqrt(np.abs(diagonal))
+        diagonal = self._inverse.diagonal()[:p].numpy()
+        residuals = _times(self._inverse[:p, :p], heights) / diagonal
+        return residuals, np.sqrt(np.abs(diagonal))
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,7 @@ class Between:
                 best = badness, heights, np.abs(residuals) * sharpness, transform
         assert best is not None
         _, heights, amplitudes, transform = best
-        found = self.weights @ heights
+        found = _times(torch.from_numpy(self.weights), heights)
         reach = np.sqrt((amplitudes[self.nearest] ** 2).mean(axis=1)) * self.powers
         guess = transform.back(found)
         off = np.maximum(transform.back(found + reach) - guess, guess - transform.back(found - reach))
@@ -136,6 +142,15 @@ def _transforms(values: Array) -> list[_Transform]:
         ),
         _Transform(lambda v: v, lambda u: u, low - room, low + spread + room),
     ]
+
+
+def _times(matrix: torch.Tensor, vector: Array) -> Array:
+    return (matrix @ torch.from_numpy(vector)).numpy()
+
+
+def _cubes(distances: NDArray[np.floating]) -> NDArray[np.floating]:
+    # A power takes three times as long.
+    return distances * distances * distances
 
 
 def _trend(points: Array) -> Array:

@@ -69,14 +69,27 @@ class Batches:
     cached: bool = False
     notes: tuple[str, ...] = ()
     _totals: dict[str, float] = field(default_factory=dict[str, float])
+    _views: list[tuple[float, Batch]] = field(default_factory=list[tuple[float, Any]], init=False)
 
     def __iter__(self) -> Iterator[tuple[float, Batch]]:
-        total = self.total
-        for batch in self._placed():
-            for piece in split(batch, self.microbatch):
+        """What one pass yields is kept where it takes no memory, being nothing but views of data that is held."""
+        if self._views:
+            yield from self._views
+            return
+        total, found, views = self.total, list[tuple[float, Batch]](), self.cached
+        for batch in self.source():
+            placed = tree_map(self.placed, batch)
+            views = views and all(
+                a is b for a, b in zip(tree_leaves(placed), tree_leaves(batch), strict=True)
+            )
+            for piece in split(placed, self.microbatch):
                 weight = self.count(piece) / total
                 if weight:
+                    if views:
+                        found.append((weight, piece))
                     yield weight, piece
+        if views:
+            self._views[:] = found
 
     @property
     def total(self) -> float:
@@ -115,10 +128,6 @@ class Batches:
                     digest.update(shape.encode())
                 digest.update(content(leaf))
         return hashlib.sha256("".join(digest.hexdigest() for digest in places.values()).encode()).hexdigest()
-
-    def _placed(self) -> Iterator[Batch]:
-        for batch in self.source():
-            yield tree_map(self.placed, batch)
 
     def placed(self, leaf: Any) -> Any:
         """A leaf of a batch on the model's device; a number type narrower than the model's is widened."""

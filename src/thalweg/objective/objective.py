@@ -24,7 +24,7 @@ from thalweg.objective.here import ModelHere
 from thalweg.objective.identity import content, identity
 from thalweg.objective.linearization import Layers, graph_bytes
 from thalweg.objective.metrics import check_metrics
-from thalweg.objective.parameters import Selection, blocks, flatten, select, unflatten
+from thalweg.objective.parameters import Parameters, Selection
 from thalweg.objective.preserved import (
     batchnorms,
     kept_activations,
@@ -98,13 +98,8 @@ class Objective(AbstractObjective):
         self.batchnorm: BatchNorm = batchnorm
         self.memory_budget = DEFAULT_MEMORY_BUDGET if memory_budget is None else memory_budget
         self.notes: list[str] = []
-        self._selected = select(self.model, parameters)
-        self._keys = [f"model.{key}" for key in self._selected]
-        self._like = [p.detach() for p in self._selected.values()]
-        self._size = sum(p.numel() for p in self._like)
-        self._dtype = _common_dtype(self._like)
-        self._device = self._like[0].device
-        self._blocks = blocks(self.model, self._selected)
+        self._parameters = Parameters(self.model, parameters)
+        self._keys = [f"model.{name}" for name in self._parameters.names]
         self.module = BatchLoss(self.model, loss_fn, batch_loss, outputs)
         # Of a batch_loss nothing is known but that it is a mean.
         counted = None if loss_fn is None and batch_loss is not None else loss_count(loss_fn)
@@ -112,8 +107,8 @@ class Objective(AbstractObjective):
             self.batches: Batches = make_batches(
                 data,
                 count or counted or _samples,
-                device=self._device,
-                dtype=self._dtype,
+                device=self.device,
+                dtype=self.dtype,
                 batch_size=batch_size,
                 microbatch=microbatch,
                 cache_bytes=self.memory_budget // 2,
@@ -138,27 +133,27 @@ class Objective(AbstractObjective):
     @property
     def size(self) -> int:
         """Number n of selected parameters; a tied one counts once."""
-        return self._size
+        return self._parameters.size
 
     @property
     def point(self) -> Tensor:
         """The model's selected parameters now, shape (n,); a copy."""
-        return flatten(self._selected.values(), self._dtype)
+        return self._parameters.point
 
     @property
     def dtype(self) -> torch.dtype:
         """Floating-point type of θ: the parameters' own, or the widest where they differ."""
-        return self._dtype
+        return self._parameters.dtype
 
     @property
     def device(self) -> torch.device:
         """Device of the parameters, on which everything is evaluated."""
-        return self._device
+        return self._parameters.device
 
     @property
     def blocks(self) -> tuple[Block, ...]:
         """The selected parameters, in the order in which they make up θ."""
-        return self._blocks
+        return self._parameters.blocks
 
     def at(self, theta: Tensor | None = None) -> ModelHere:
         """The objective at θ (n,), the model's own point when None, keeping what the memory budget allows.
@@ -224,41 +219,28 @@ class Objective(AbstractObjective):
 
     def set_point(self, theta: Tensor) -> None:
         """Write θ (n,) into the model's parameters."""
-        theta = self.checked_point(theta)
-        with torch.no_grad():
-            for parameter, piece in zip(self._selected.values(), unflatten(theta, self._like), strict=True):
-                parameter.copy_(piece)
+        self._parameters.write(self.checked_point(theta))
 
     def flatten(self, state: dict[str, Tensor]) -> Tensor:
         """The θ (n,) that a state dictionary holds.
 
         Raises InvalidArgument naming the parameters that are missing or have another shape.
         """
-        missing = [name for name in self._selected if name not in state]
-        if missing:
-            raise InvalidArgument(
-                f"checkpoint lacks {len(missing)} of {len(self._selected)} parameters ({', '.join(missing[:4])}); "
-                f"it holds {', '.join(list(state)[:4])}, ..."
-            )
-        for name, like in zip(self._selected, self._like, strict=True):
-            if state[name].shape != like.shape:
-                raise InvalidArgument(
-                    f"checkpoint: {name} has shape {tuple(state[name].shape)}, the model's has {tuple(like.shape)}"
-                )
-        return flatten((state[name].to(self._device) for name in self._selected), self._dtype)
+        return self._parameters.flatten(state)
 
     def state(self, theta: Tensor) -> dict[str, Tensor]:
         """The selected parameters at θ (n,) by name, as a state dictionary holds them."""
-        return dict(zip(self._selected, unflatten(self.checked_point(theta), self._like), strict=True))
+        pieces = self._parameters.pieces(self.checked_point(theta))
+        return dict(zip(self._parameters.names, pieces, strict=True))
 
     def fingerprint(self) -> str:
         """Digest of data, architecture, loss, frozen parameters and buffers: all that the loss depends on but θ."""
         digest = hashlib.sha256()
-        for part in (self.model, self.batchnorm, self._dtype, list(self._selected)):
+        for part in (self.model, self.batchnorm, self.dtype, self._parameters.names):
             digest.update(repr(part).encode())
         module = self.module
         # By identity: a tied parameter is in the state under several names.
-        moving = {id(parameter) for parameter in self._selected.values()}
+        moving = self._parameters.ids
         for part in identity([module.loss_fn, module.batch_loss, module.outputs, self.batches.count], moving):
             digest.update(part)
         for name, tensor in self.model.state_dict(keep_vars=True).items():
@@ -279,7 +261,7 @@ class Objective(AbstractObjective):
         quantity: Callable[[BatchLoss, Batch], Any] | None = None,
     ) -> Any:
         """`quantity` of one batch at θ, the mean loss when None, differentiable in θ; call it inside `evaluating()`."""
-        pieces = unflatten(theta, self._like)
+        pieces = self._parameters.pieces(theta)
         swapped = dict(zip(self._keys, pieces, strict=True)) | statistics
         return functional_call(self.module, swapped, (batch, quantity))
 
@@ -313,7 +295,7 @@ class Objective(AbstractObjective):
             preserved(self.model, batch_statistics=self.batchnorm == "batch"),
             torch.inference_mode(False),
             torch.set_grad_enabled(derivatives or self._differentiates_inside),
-            torch.autocast(self._device.type, enabled=False),
+            torch.autocast(self.device.type, enabled=False),
         ):
             if not derivatives:
                 yield
@@ -348,7 +330,7 @@ class Objective(AbstractObjective):
             with self.evaluating(derivatives=False):
                 _, batch = next(iter(self.batches))
                 check_fit(self.module, batch)
-                check_deterministic(self.model, lambda: self.module(batch), self._dtype)
+                check_deterministic(self.model, lambda: self.module(batch), self.dtype)
                 if self.batches.microbatch is not None and self.batchnorm == "eval":
                     check_additive(self.module, batch, self.batches.count)
 
@@ -378,20 +360,13 @@ class Objective(AbstractObjective):
         self.batches = halved
         # Whether the loss of a batch is the mean of its parts' matters from here on.
         self._checked_deterministic = False
-        if self._device.type == "cuda":
+        if self.device.type == "cuda":
             torch.cuda.empty_cache()
         self.notes.append(f"memory ran out: evaluated in microbatches of {halved.microbatch} from here on")
 
 
 def _samples(batch: Batch) -> float:
     return float(batch_size(batch))
-
-
-def _common_dtype(tensors: Sequence[Tensor]) -> torch.dtype:
-    dtype = tensors[0].dtype
-    for tensor in tensors[1:]:
-        dtype = torch.promote_types(dtype, tensor.dtype)
-    return dtype
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:

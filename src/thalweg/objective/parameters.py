@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeAlias
@@ -16,8 +17,66 @@ Selection: TypeAlias = str | Sequence[str] | Callable[[str, nn.Parameter], bool]
 """Which parameters: None for all trainable ones, name patterns such as "layers.*.weight", or a predicate."""
 
 
-def select(model: nn.Module, selection: Selection) -> dict[str, nn.Parameter]:
-    """The trainable parameters of `model` that `selection` names; a tied one once, under its first name."""
+class Parameters:
+    """The parameters of a model that `selection` names, in their order the pieces of θ (n,).
+
+    names, blocks: one for each of them, a tied one once under its first name. size: n. dtype: their own type, or the
+    widest where they differ. device: on which all of them are.
+
+    Raises InvalidArgument where there are none, or not all are real numbers on one device.
+    """
+
+    def __init__(self, model: nn.Module, selection: Selection) -> None:
+        self._held = _select(model, selection)
+        self._like = [parameter.detach() for parameter in self._held.values()]
+        self._sizes = [tensor.numel() for tensor in self._like]
+        self.names = list(self._held)
+        self.blocks = _blocks(model, self._held)
+        self.size = sum(self._sizes)
+        self.dtype = functools.reduce(torch.promote_types, (tensor.dtype for tensor in self._like))
+        self.device = self._like[0].device
+
+    @property
+    def ids(self) -> set[int]:
+        """What `id` says of the parameters, which of tied ones is the same."""
+        return {id(parameter) for parameter in self._held.values()}
+
+    @property
+    def point(self) -> Tensor:
+        """The θ (n,) that they hold now; a copy."""
+        return self._flat(self._held.values())
+
+    def write(self, theta: Tensor) -> None:
+        """Make θ (n,) what they hold."""
+        with torch.no_grad():
+            for parameter, piece in zip(self._held.values(), self.pieces(theta), strict=True):
+                parameter.copy_(piece)
+
+    def pieces(self, theta: Tensor) -> list[Tensor]:
+        """θ (n,) in their shapes and types; differentiable at the price of one copy."""
+        pieces = theta.split_with_sizes(self._sizes)
+        return [piece.view(like.shape).to(like.dtype) for piece, like in zip(pieces, self._like, strict=True)]
+
+    def flatten(self, state: dict[str, Tensor]) -> Tensor:
+        """The θ (n,) of a state dictionary; InvalidArgument names what it lacks or holds in another shape."""
+        missing = [name for name in self.names if name not in state]
+        if missing:
+            raise InvalidArgument(
+                f"checkpoint lacks {len(missing)} of {len(self.names)} parameters ({', '.join(missing[:4])}); "
+                f"it holds {', '.join(list(state)[:4])}, ..."
+            )
+        for name, like in zip(self.names, self._like, strict=True):
+            if state[name].shape != like.shape:
+                raise InvalidArgument(
+                    f"checkpoint: {name} has shape {tuple(state[name].shape)}, the model's has {tuple(like.shape)}"
+                )
+        return self._flat(state[name].to(self.device) for name in self.names)
+
+    def _flat(self, tensors: Iterable[Tensor]) -> Tensor:
+        return torch.cat([tensor.detach().reshape(-1).to(self.dtype) for tensor in tensors])
+
+
+def _select(model: nn.Module, selection: Selection) -> dict[str, nn.Parameter]:
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not trainable:
         held = sum(1 for _ in model.parameters())
@@ -56,18 +115,7 @@ def _wanted(name: str, parameter: nn.Parameter, selection: Selection) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def flatten(tensors: Iterable[Tensor], dtype: torch.dtype) -> Tensor:
-    """One vector (n,) of all entries, a copy."""
-    return torch.cat([tensor.detach().reshape(-1).to(dtype) for tensor in tensors])
-
-
-def unflatten(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """The pieces of `vector` (n,) in the shapes and types of `like`; differentiable at the price of one copy."""
-    pieces = torch.split(vector, [tensor.numel() for tensor in like])
-    return [piece.view(tensor.shape).to(tensor.dtype) for piece, tensor in zip(pieces, like, strict=True)]
-
-
-def blocks(model: nn.Module, chosen: dict[str, nn.Parameter]) -> tuple[Block, ...]:
+def _blocks(model: nn.Module, chosen: dict[str, nn.Parameter]) -> tuple[Block, ...]:
     """Where each chosen parameter sits in θ, and how a direction in it is to be normalized."""
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag))}
     found: list[Block] = []

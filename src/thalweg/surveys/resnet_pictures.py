@@ -17,6 +17,7 @@ from thalweg import checks
 from thalweg.curvature import sharpness
 from thalweg.errors import InvalidArgument
 from thalweg.landscape import NonConvexity, Plane, Slice, evaluate, nonconvexity, random_plane
+from thalweg.landscape.pointwise import CURVATURES
 from thalweg.objective import Objective
 from thalweg.problems import Problem, ResNet, Training, resnet
 from thalweg.schedules import cosine
@@ -27,8 +28,6 @@ from thalweg.surveys.subject import Subject, make_subject
 from thalweg.surveys.survey import Progress
 from thalweg.surveys.target import Target
 from thalweg.surveys.training import restore, train
-
-CURVATURES = ("lambda_max", "lambda_min", "plane_lambda_max", "plane_lambda_min")
 
 
 @dataclass(frozen=True)
