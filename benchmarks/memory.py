@@ -33,7 +33,7 @@ def peak_bytes(work: Callable[[], object]) -> int:
 
 def measure() -> list[Row]:
     diagonal = torch.linspace(-1, 1, SIZE, dtype=torch.float64).pow(3).float()
-    operator = tw.curvature.SymmetricOperator(lambda v: diagonal * v, SIZE, dtype=torch.float32)
+    operator = tw.curvature.SymmetricOperator(lambda v: (diagonal * v.T).T, SIZE, dtype=torch.float32)
     k = 10
     eigenpairs = peak_bytes(lambda: tw.curvature.eigenpairs(operator, k, "both", 1e-9, max_products=120))
     density = peak_bytes(

@@ -12,7 +12,15 @@ import torch
 
 from thalweg.errors import MissingData
 
-NAMES = ("barriers", "trajectory_planes", "connected_minima")
+NAMES = (
+    "rescaled_layers",
+    "trajectory_planes",
+    "equivalent_networks",
+    "connected_minima",
+    "flat_manifolds",
+    "local_minima",
+    "barriers",
+)
 
 print(f"Python {platform.python_version()}, torch {torch.__version__}, {torch.get_num_threads()} threads\n")
 print("| claim | what | measured | expected | |\n| --- | --- | --- | --- | --- |")

@@ -109,3 +109,11 @@ def use_threads(count: int | None) -> None:
         import torch
 
         torch.set_num_threads(count)
+
+
+def command_line() -> str:
+    """The command as it was typed, for a run to tell how it was made."""
+    import shlex
+    import sys
+
+    return shlex.join(["thalweg", *sys.argv[1:]])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +16,7 @@ from thalweg.cli.arguments import (
     SeedOption,
     SetOption,
     ThreadsOption,
+    command_line,
     use_threads,
 )
 from thalweg.cli.output import print_json, print_table
@@ -116,7 +115,7 @@ def compare(
             seed=seed,
             out=out,
             progress=progress,
-            command=shlex.join(["thalweg", *sys.argv[1:]]),
+            command=command_line(),
         )
     picture = found.path / PICTURE
     with plots.paper():

@@ -20,6 +20,7 @@ from thalweg.cli.arguments import (
     TargetArgument,
     ThreadsOption,
     TrajectoryOption,
+    command_line,
     use_threads,
 )
 from thalweg.cli.output import print_json
@@ -143,6 +144,7 @@ def landscape(
                 seed=seed,
                 workers=workers,
                 advance=progress.advance,
+                command=command_line(),
             )
         source = whereabouts(subject, checkpoint or trajectory, seed)
         show(lines, target, source, folder, json=json)
@@ -162,6 +164,7 @@ def landscape(
             seed=seed,
             workers=workers,
             advance=progress.advance,
+            command=command_line(),
         )
     relation, source = _place(found.slice, plane, whereabouts(subject, checkpoint or trajectory, seed))
     picture = folder / PICTURE

@@ -34,6 +34,7 @@ def stack_lines(
     seed: int,
     workers: int,
     advance: Callable[[int, int], None],
+    command: str,
 ) -> Stack:
     """Evaluate the slices into the run folder; the same call continues, also with more lines.
 
@@ -43,6 +44,7 @@ def stack_lines(
     from thalweg.landscape import Normalization, stack
     from thalweg.store import Run
     from thalweg.surfaces import Surface
+    from thalweg.surveys.provenance import introduce
 
     if plane not in (None, "random-line"):
         raise InvalidArgument(f"--stack draws random lines: give --plane random-line or none, got {plane!r}")
@@ -58,6 +60,7 @@ def stack_lines(
         "seed": seed,
     }
     with Run.open(folder, kind="landscape", settings=settings) as run:
+        introduce(run, subject, seed, command)
         return stack(
             objective,
             k,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from thalweg.checks import one_of
-from thalweg.cli.arguments import JsonOption, QuietOption, SeedOption, ThreadsOption, use_threads
+from thalweg.cli.arguments import (
+    JsonOption,
+    QuietOption,
+    SeedOption,
+    ThreadsOption,
+    command_line,
+    use_threads,
+)
 from thalweg.cli.output import as_json, print_json, print_table
 from thalweg.cli.picture import save
 from thalweg.cli.progress import TerminalProgress
@@ -98,7 +103,7 @@ def pictures(
         seed=seed,
     )
     folder = out or Path("runs") / f"resnet{depth}-pictures"
-    command = shlex.join(["thalweg", *sys.argv[1:]])
+    command = command_line()
     with optimizers_without_compiler(), TerminalProgress(quiet=quiet) as progress:
         try:
             found = surveys.resnet_pictures(

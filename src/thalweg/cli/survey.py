@@ -22,6 +22,7 @@ from thalweg.cli.arguments import (
     SetOption,
     TargetArgument,
     ThreadsOption,
+    command_line,
     parameters,
     training,
     use_threads,
@@ -129,19 +130,13 @@ def survey(
             checkpoint=checkpoint,
             trajectory=trajectory,
             progress=progress,
-            command=_command(),
+            command=command_line(),
         )
     page = found.path / "report.html"
     if json:
         print_json(found.results | {"run": str(found.path), "report": str(page)})
     else:
         _print_findings(found, page)
-
-
-def _command() -> str:
-    import shlex
-
-    return shlex.join(["thalweg", *sys.argv[1:]])
 
 
 def _print_findings(found: SurveyResult, page: Path) -> None:

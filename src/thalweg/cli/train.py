@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +20,7 @@ from thalweg.cli.arguments import (
     SeedOption,
     SetOption,
     ThreadsOption,
+    command_line,
     training,
     use_threads,
 )
@@ -77,7 +76,7 @@ def train(
             training=chosen,
             seed=seed,
             progress=progress,
-            command=shlex.join(["thalweg", *sys.argv[1:]]),
+            command=command_line(),
         )
     if json:
         print_json(found.results | {"run": str(found.path)})

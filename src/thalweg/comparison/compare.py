@@ -21,7 +21,7 @@ from thalweg.problems import Problem
 from thalweg.store import Run
 from thalweg.surveys import Progress, Target, folder_name, make_subject, resolve
 from thalweg.surveys.minibatches import batches_per_epoch
-from thalweg.surveys.provenance import describe, provenance
+from thalweg.surveys.provenance import introduce
 
 
 def compare(
@@ -96,10 +96,8 @@ def compare(
     identity |= terms.settings() | {"torch": str(torch.__version__)}
     folder = Path(out) if out is not None else Path("runs") / f"{folder_name(found.name)}-compare"
     with Run.open(folder, kind="compare", settings=identity) as run:
-        if run.result("target") is None:
-            run.put_result("target", describe(subject))
-            command = command or f"thalweg.compare({found.name!r}, {[team.name for team in teams]})"
-            run.put_result("provenance", provenance(run, subject, seed, command))
+        command = command or f"thalweg.compare({found.name!r}, {[team.name for team in teams]})"
+        introduce(run, subject, seed, command)
         work = Work(run, terms, progress)
         tuned = {team.name: work.tuned(team, trying) for team in teams}
         races = {team.name: work.raced(team, problem, tuned[team.name].rate) for team in teams}

@@ -32,6 +32,7 @@ from thalweg.objective import Objective
 from thalweg.store import Run
 from thalweg.surfaces import Surface
 from thalweg.surveys.checkpoints import Checkpoints, point_of
+from thalweg.surveys.provenance import introduce
 from thalweg.surveys.subject import Subject
 
 PLANES = ("random", "random-line", "trajectory", "trajectory-informed", "eigen", "gradient-eigen", "gradient")
@@ -123,15 +124,18 @@ def slice_landscape(
     seed: int = 0,
     workers: int = 1,
     advance: Callable[[int, int], None] | None = None,
+    command: str | None = None,
 ) -> LandscapeResult:
     """Evaluate the slice into the run folder `out`; the same call continues, also with other resolution or rtol.
 
+    command: what to name as the way to make the run again.
     Raises RunConflict where `out` holds another plane's or sample's points, and what `evaluate` raises.
     """
     objective = subject.objective
     kind = plane.kind if plane.directions.shape[1] == 2 else f"{plane.kind}, a line"
     settings = {"target": subject.target.name, "objective": objective.fingerprint(), "kind": kind}
     with Run.open(out, kind="landscape", settings=settings) as run:
+        introduce(run, subject, seed, command or f"thalweg landscape {subject.target.name}")
         found = evaluate(
             objective,
             plane,

@@ -14,6 +14,13 @@ from thalweg.surfaces import Surface
 from thalweg.surveys.subject import Subject
 
 
+def introduce(run: Run, subject: Subject, seed: int, command: str | None) -> None:
+    """Leave "target" and "provenance" in a run that has none yet."""
+    if run.result("provenance") is None:
+        run.put_result("target", describe(subject))
+        run.put_result("provenance", provenance(run, subject, seed, command))
+
+
 def describe(subject: Subject) -> dict[str, Any]:
     """The result "target": what was looked at."""
     target, objective = subject.target, subject.objective

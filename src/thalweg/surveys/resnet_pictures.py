@@ -23,7 +23,7 @@ from thalweg.problems import Problem, ResNet, Training, resnet
 from thalweg.schedules import cosine
 from thalweg.store import Run
 from thalweg.surveys.minibatches import batches_per_epoch
-from thalweg.surveys.provenance import describe, provenance
+from thalweg.surveys.provenance import introduce
 from thalweg.surveys.subject import Subject, make_subject
 from thalweg.surveys.survey import Progress
 from thalweg.surveys.target import Target
@@ -198,9 +198,7 @@ class _Drawing:
             "torch": str(torch.__version__),
         }
         with Run.open(folder, kind="pictures", settings=identity) as run:
-            if run.result("provenance") is None:
-                run.put_result("target", describe(subject))
-                run.put_result("provenance", provenance(run, subject, settings.seed, command))
+            introduce(run, subject, settings.seed, command)
             self._train(run, subject, training, schedule)
             return self._look(run, subject)
 

@@ -14,7 +14,7 @@ from thalweg.errors import InvalidArgument
 from thalweg.objective import Objective
 from thalweg.problems import Training
 from thalweg.store import Run
-from thalweg.surveys.provenance import describe, provenance
+from thalweg.surveys.provenance import introduce
 from thalweg.surveys.subject import make_subject
 from thalweg.surveys.survey import Progress, SurveyResult, folder_name
 from thalweg.surveys.target import resolve
@@ -45,9 +45,7 @@ def train_into(
     with Run.open(folder, kind="train", settings=identity) as run:
         if progress is not None:
             progress.stage("training")
-        if run.result("training") is None:
-            run.put_result("target", describe(subject))
-            run.put_result("provenance", provenance(run, subject, seed, command))
+        introduce(run, subject, seed, command)
         begun = time.perf_counter()
         how = subject.arrive(run, seed, None if progress is None else progress.advance)
         if run.result("training") is None:
