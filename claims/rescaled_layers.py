@@ -38,9 +38,9 @@ def _rescaled(model: nn.Module) -> nn.Module:
     assert isinstance(first, nn.Linear)
     assert isinstance(second, nn.Linear)
     with torch.no_grad():
-        first.weight *= ALPHA
-        first.bias *= ALPHA
-        second.weight /= ALPHA
+        first.weight.mul_(ALPHA)
+        first.bias.mul_(ALPHA)
+        second.weight.div_(ALPHA)
     return twin
 
 
