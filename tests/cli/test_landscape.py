@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 import xarray as xr
 from matplotlib.contour import QuadContourSet
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from cli.conftest import Command
@@ -99,7 +100,7 @@ def test_the_figure_has_three_panels_in_a_row_and_marks_the_checkpoints() -> Non
     found = evaluate(objective, chosen, 5, metrics=names)
     # Of a convex loss λmin is zero to rounding: one of both signs shows the colours that part at zero.
     found.values["lambda_min"] = np.linspace(-1.0, 2.0, 25).reshape(5, 5)
-    place = _place(found, "runs/a,runs/b, runs/c", "its initialization from seed 0")
+    place = _place(found.plane, "runs/a,runs/b, runs/c", "its initialization from seed 0")
     assert place == ("through", "A = runs/a, B = runs/b and C = runs/c")
     figure = _figure(found, "digits")
     assert figure.get_figwidth() < 16
@@ -114,7 +115,24 @@ def test_the_figure_has_three_panels_in_a_row_and_marks_the_checkpoints() -> Non
     assert not any("_" in text for text in texts)
     (filled, *_) = (one for one in maps[3].get_children() if isinstance(one, QuadContourSet))
     assert (filled.norm.vmin, filled.norm.vmax) == (-2.0, 2.0)
-    assert _place(evaluate(objective, random_plane(objective), 3), None, "its start") == ("at", "its start")
+    assert _place(random_plane(objective), None, "its start") == ("at", "its start")
+
+
+def test_a_map_that_takes_long_is_drawn_meanwhile(
+    thalweg: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("thalweg.cli.landscape._PREVIEW_AFTER", 0.0)
+    drawn: list[str] = []
+
+    def save(figure: Figure, file: Path) -> None:
+        drawn.append(f"{file.name}: {figure.get_suptitle()}")
+
+    monkeypatch.setattr("thalweg.cli.landscape.save", save)
+    found = thalweg("landscape", *SMALL, "--resolution", 25, "--out", tmp_path / "run")
+    assert found.status == 0
+    title = "slice.png: wine at its initialization from seed 0"
+    assert drawn[0] == f"{title}, so far"
+    assert drawn[-1] == title
 
 
 def test_each_slice_has_its_own_folder(thalweg: Command) -> None:

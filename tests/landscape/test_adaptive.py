@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -157,6 +159,36 @@ def test_every_metric_is_known():
         assert true_error(found.values[name], exact.values[name]) <= found.error
     # Steps cannot be interpolated.
     assert evaluate(objective, plane, 25, 0.3, metrics=["loss", "accuracy"]).evaluated.all()
+
+
+def test_there_is_a_map_before_it_is_done():
+    """Its previews start with the coarse grid and double at least; they change nothing, and hold no model."""
+    objective = network()
+    plane = random_plane(objective)
+    previews = []
+    found = evaluate(objective, plane, 31, preview=previews.append)
+    counts = [int(preview.evaluated.sum()) for preview in previews]
+    assert counts[0] == 49
+    assert all(after >= 2 * before for before, after in pairwise(counts))
+    assert counts[-1] < found.evaluated.sum()
+    np.testing.assert_array_equal(found.values["loss"], evaluate(objective, plane, 31).values["loss"])
+    dense = evaluate(objective, plane, 31, rtol=None).values["loss"]
+    for preview in previews:
+        assert preview.objective is None
+        assert "not audited" in preview.caption[-1]
+        np.testing.assert_array_equal(preview.values["loss"][preview.evaluated], dense[preview.evaluated])
+        assert true_error(preview.values["loss"], dense) <= 2 * preview.error
+
+
+def test_a_map_that_is_evaluated_whole_has_a_coarse_one_first():
+    objective = network(nn.ReLU)
+    previews = []
+    found = evaluate(
+        objective, random_plane(objective), 15, metrics=["loss", "accuracy"], preview=previews.append
+    )
+    assert found.error == 0
+    assert [int(preview.evaluated.sum()) for preview in previews] == [49]
+    assert np.isfinite(previews[0].values["accuracy"]).all()
 
 
 def test_a_line():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
@@ -33,12 +34,14 @@ from thalweg.errors import InvalidArgument, RunConflict
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from thalweg.landscape import Slice
+    from thalweg.landscape import Plane, Slice
     from thalweg.surveys import Subject
     from thalweg.surveys.landscape import LandscapeResult
 
 PICTURE = "slice.png"
 
+_PREVIEW_AFTER = 5.0
+"""Seconds of work until there is a first picture of it, and the least between two."""
 _WORDS = {
     "gradient_norm": "norm of the gradient",
     "lambda_max": "λmax of the Hessian",
@@ -153,6 +156,8 @@ def landscape(
         progress.stage("choosing the plane")
         chosen = choose_plane(subject, plane, normalization=normalization, seed=seed)
         progress.stage("evaluating the slice")
+        source = whereabouts(subject, checkpoint or trajectory, seed)
+        picture = folder / PICTURE
         found = slice_landscape(
             subject,
             chosen,
@@ -164,10 +169,10 @@ def landscape(
             seed=seed,
             workers=workers,
             advance=progress.advance,
+            preview=_Preview(picture, target, plane, source, progress.say),
             command=command_line(),
         )
-    relation, source = _place(found.slice, plane, whereabouts(subject, checkpoint or trajectory, seed))
-    picture = folder / PICTURE
+    relation, source = _place(found.slice.plane, plane, source)
     save(_figure(found.slice, f"{target} {relation} {source}"), picture)
     dataset = folder / "slice.nc"
     found.slice.dataset.to_netcdf(dataset, engine="h5netcdf")
@@ -282,9 +287,28 @@ def _told(found: LandscapeResult) -> str:
     return f"{points:,} points, known {error} from {found.slice.evaluations:,} evaluations now"
 
 
-def _place(found: Slice, plane: str | None, source: str) -> tuple[str, str]:
+class _Preview:
+    """Draws a map that takes long while it is being made, and says so."""
+
+    def __init__(
+        self, picture: Path, target: str, plane: str | None, source: str, say: Callable[[str], None]
+    ) -> None:
+        self._picture, self._named, self._say = picture, (target, plane, source), say
+        self._drawn = time.monotonic()
+
+    def __call__(self, found: Slice) -> None:
+        if time.monotonic() - self._drawn < _PREVIEW_AFTER:
+            return
+        target, plane, source = self._named
+        relation, source = _place(found.plane, plane, source)
+        save(_figure(found, f"{target} {relation} {source}, so far"), self._picture)
+        self._say(f"{found.caption[0]} A picture so far: {self._picture}")
+        self._drawn = time.monotonic()
+
+
+def _place(chosen: Plane, plane: str | None, source: str) -> tuple[str, str]:
     """What is looked at: "at" a source of weights, or "through" the checkpoints "A,B,C" of `plane`."""
-    if found.plane.kind != "through points" or plane is None:
+    if chosen.kind != "through points" or plane is None:
         return "at", source
     *first, last = (f"{mark} = {name.strip()}" for mark, name in zip("ABC", plane.split(","), strict=False))
     return "through", f"{', '.join(first)} and {last}"

@@ -48,6 +48,11 @@ class TerminalProgress:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, total=total)
 
+    def say(self, line: str) -> None:
+        """A line that stays, above the stages that go on."""
+        if self._bar is not None:
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     def _finish(self) -> None:
         if self._bar is not None and self._task is not None:
             total = self._bar.tasks[self._task].total or 1

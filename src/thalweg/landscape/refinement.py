@@ -50,7 +50,8 @@ class Refinement:
     """Refinement over grid points `places` (q, d) in [-1, 1]ᵈ in row order, `shape` points along each axis.
 
     ask: values (k, m) at k of them. first: those that are asked for together with the coarse grid. seeds: points
-    (s, d) off the grid, `seeded` their values (s, m).
+    (s, d) off the grid, `seeded` their values (s, m). preview: called with what is known so far, after the coarse grid
+    and each time its points have doubled; the error is not audited then.
     """
 
     places: Array
@@ -59,6 +60,7 @@ class Refinement:
     first: Indices
     seeds: Array
     seeded: Array
+    preview: Callable[[Refined], None] | None = None
     _values: Array = field(init=False)
     _evaluated: NDArray[np.bool_] = field(init=False)
 
@@ -68,15 +70,21 @@ class Refinement:
 
     def run(self, rtol: float) -> Refined:
         """Evaluate until the error is at most `rtol`; everything where that is 0, or fails."""
-        if rtol > 0:
-            self._evaluate(np.union1d(self._coarse(), self.first))
+        self._evaluate(np.union1d(self._coarse(), self.first))
         most = min(ROUGH * len(self.places), AT_MOST) if rtol > 0 else -1
+        if rtol == 0 and self.preview is not None and not self._evaluated.all():
+            values, deviations = self._between()
+            self.preview(Refined(values, self._evaluated.copy(), _error(MARGIN, deviations), rough=False))
         recent: list[Array] = []
-        while self._evaluated.sum() <= most and not self._evaluated.all():
+        shown = 0
+        while (count := int(self._evaluated.sum())) <= most and not self._evaluated.all():
             values, deviations = self._between()
             off = np.concatenate(recent[-_RECENT:]) if recent else np.zeros((0, 2))
             margin = max(MARGIN, CALIBRATION * float(off[:, 1].max(initial=0.0)))
-            error = max(margin * float(deviations.max()), ROUNDING)
+            error = _error(margin, deviations)
+            if self.preview is not None and count >= 2 * shown:
+                self.preview(Refined(values, self._evaluated.copy(), error, rough=False))
+                shown = count
             settled = len(recent) >= 2 and error <= rtol and bool((recent[-1][:, 0] <= rtol).all())
             chosen = self._audit() if settled else self._batch(deviations)
             self._evaluate(chosen)
@@ -154,3 +162,7 @@ class Refinement:
         ratios = np.zeros(len(chosen))
         ratios[certain] = errors[certain] / np.maximum(deviations[chosen][certain], 1e-12)
         return np.stack([errors, ratios], axis=1)
+
+
+def _error(margin: float, deviations: Array) -> float:
+    return max(margin * float(deviations.max()), ROUNDING)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from numbers import Real
 
 import numpy as np
@@ -18,7 +18,7 @@ from thalweg.landscape.evaluated import Evaluated
 from thalweg.landscape.every_point import at_every_point
 from thalweg.landscape.plane import Plane, require_plane
 from thalweg.landscape.pointwise import pointwise
-from thalweg.landscape.refinement import Refinement
+from thalweg.landscape.refinement import Refined, Refinement
 from thalweg.landscape.sampling import sampling_of
 from thalweg.landscape.slice import Slice
 from thalweg.landscape.workers import Workers
@@ -29,6 +29,8 @@ __all__ = ["Slice", "describe", "evaluate", "evaluated_whole"]
 
 FEW = {1: 120, 2: 169}
 """By dimension: grids of at most this many points are evaluated whole: of fewer an audit would leave none to save."""
+_ROUGH = "this grid is too coarse for the surface to be interpolated: every point was evaluated"
+_PREVIEW = "a preview, whose error is an estimate that was not audited"
 _STEPPED = {"accuracy", "lambda_max", "lambda_min"}
 """Metrics that are not smooth: shares of samples, and eigenvalues that are found to a hundredth."""
 
@@ -48,6 +50,7 @@ def evaluate(
     grid: str = "slice",
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    preview: Callable[[Slice], None] | None = None,
 ) -> Slice:
     """Evaluate `metrics` of `obj` on a grid over `plane`, at as many of its points as `rtol` asks for.
 
@@ -73,6 +76,9 @@ def evaluate(
     the slice is goes beside it.
     workers: processes that evaluate points side by side, each with a thread of its own; not for None as `rtol`.
     progress: called with (points done, points in all); the first number may end below the second.
+    preview: called with the map as it is known so far, first after a coarse grid, then each time the points evaluated
+    have doubled. Its error is what it was estimated as by then, not audited. The model is not at its own weights
+    meanwhile. Not for None as `rtol`.
 
     Raises
     ------
@@ -98,13 +104,11 @@ def evaluate(
     shape = tuple(len(values) for values in axes.values())
     if rtol is None:
         arrays, count = at_every_point(obj, plane, axes, names, run, grid, progress)
-        known = _Known(arrays, count, 0.0, np.ones(shape, dtype=bool))
+        found = Slice(plane, axes, arrays, count, 0.0, np.ones(shape, dtype=bool))
     else:
-        known = _to_tolerance(obj, plane, axes, rtol, metrics, names, run, grid, workers, progress)
-    sampling = sampling_of(obj, plane, list(axes.values()), known.arrays.get("loss"), known.evaluated)
-    found = Slice(
-        plane, axes, known.arrays, known.count, known.error, known.evaluated, known.note, sampling, obj
-    )
+        found = _to_tolerance(obj, plane, axes, rtol, metrics, names, run, grid, workers, progress, preview)
+    sampling = sampling_of(obj, plane, list(axes.values()), found.values.get("loss"), found.evaluated)
+    found = replace(found, sampling=sampling, objective=obj)
     if run is not None and rtol is None:
         describe(run, grid, found)
     elif run is not None:
@@ -112,21 +116,10 @@ def evaluate(
     return found
 
 
-@dataclass(frozen=True)
-class _Known:
-    """A map as `Slice` has it: `arrays` are its values, `count` its evaluations."""
-
-    arrays: dict[str, np.ndarray]
-    count: int
-    error: float
-    evaluated: np.ndarray
-    note: str = ""
-
-
 def _to_tolerance(
     obj: AbstractObjective,
     plane: Plane,
-    axes: Mapping[str, np.ndarray],
+    axes: dict[str, np.ndarray],
     rtol: float,
     metrics: Sequence[str],
     names: list[str],
@@ -134,7 +127,8 @@ def _to_tolerance(
     grid: str,
     workers: int,
     progress: Callable[[int, int], None] | None,
-) -> _Known:
+    preview: Callable[[Slice], None] | None,
+) -> Slice:
     """Evaluate `names`, of which the `metrics`, its first, are to be known everywhere; otherwise as `evaluate`."""
     if run is not None:
         claim(run, grid, obj, plane, None)
@@ -147,6 +141,14 @@ def _to_tolerance(
     with _measuring(obj, plane, names, expected, cheap, workers) as measure:
         together = 64 if cheap else 4 * workers if workers > 1 else 1
         points = Evaluated(measure, together, axes, names, run, grid, progress)
+
+        def mapped(refined: Refined, note: str) -> Slice:
+            columns = np.hstack([refined.values, points.found[:, leading:]])
+            arrays = {name: column.reshape(shape) for name, column in zip(names, columns.T, strict=True)}
+            return Slice(
+                plane, axes, arrays, points.count, refined.error, refined.evaluated.reshape(shape), note
+            )
+
         refinement = Refinement(
             points.places,
             shape,
@@ -154,16 +156,10 @@ def _to_tolerance(
             points.first,
             points.seeds,
             points.seeded[:, :leading],
+            None if preview is None else lambda refined: preview(mapped(refined, _PREVIEW)),
         )
         refined = refinement.run(0.0 if whole else rtol)
-    columns = np.hstack([refined.values, points.found[:, leading:]])
-    arrays = {name: column.reshape(shape) for name, column in zip(names, columns.T, strict=True)}
-    note = (
-        "this grid is too coarse for the surface to be interpolated: every point was evaluated"
-        if refined.rough
-        else ""
-    )
-    return _Known(arrays, points.count, refined.error, refined.evaluated.reshape(shape), note)
+    return mapped(refined, _ROUGH if refined.rough else "")
 
 
 def evaluated_whole(obj: AbstractObjective, shape: Sequence[int], metrics: Sequence[str]) -> bool:

@@ -124,11 +124,12 @@ def slice_landscape(
     seed: int = 0,
     workers: int = 1,
     advance: Callable[[int, int], None] | None = None,
+    preview: Callable[[Slice], None] | None = None,
     command: str | None = None,
 ) -> LandscapeResult:
     """Evaluate the slice into the run folder `out`; the same call continues, also with other resolution or rtol.
 
-    command: what to name as the way to make the run again.
+    preview: as `evaluate` has it. command: what to name as the way to make the run again.
     Raises RunConflict where `out` holds another plane's or sample's points, and what `evaluate` raises.
     """
     objective = subject.objective
@@ -147,6 +148,7 @@ def slice_landscape(
             grid=GRID,
             workers=workers,
             progress=advance,
+            preview=preview,
         )
         hidden = honesty(objective, plane, seed=seed)
         found = replace(found, known=hidden)
