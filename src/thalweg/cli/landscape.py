@@ -189,7 +189,7 @@ def landscape(
                 "values": {name: values.tolist() for name, values in found.slice.values.items()},
                 "attributes": found.slice.attributes(),
                 "caption": list(found.slice.caption),
-                "honesty": list(found.honesty.sentences),
+                "honesty": list(found.slice.limits),
                 "run": str(folder),
                 "picture": str(picture),
                 "dataset": str(dataset),
@@ -197,7 +197,7 @@ def landscape(
         )
         return
     print(f"{target}, {subject.objective.size:,} parameters, {relation} {source}\n{told}\n")
-    for sentence in (*found.slice.caption, *found.honesty.sentences):
+    for sentence in (*found.slice.caption, *found.slice.limits):
         print(f"  • {sentence}")
     print(f"\nRun: {folder}\nPicture: {picture}\nData: {dataset}")
 

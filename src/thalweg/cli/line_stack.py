@@ -60,7 +60,7 @@ def stack_lines(
         "seed": seed,
     }
     with Run.open(folder, kind="landscape", settings=settings) as run:
-        introduce(run, subject, seed, command)
+        introduce(run, subject, seed, command, anew=True)
         return stack(
             objective,
             k,

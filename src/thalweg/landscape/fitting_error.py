@@ -10,7 +10,7 @@ from torch import Tensor
 from thalweg.errors import InvalidArgument
 from thalweg.landscape.connectivity.ends import as_point
 from thalweg.landscape.plane import Plane, require_plane
-from thalweg.landscape.trajectory import Points
+from thalweg.landscape.trajectory import Points, require_points
 from thalweg.numbers import number
 from thalweg.objective import AbstractObjective, require_objective
 
@@ -44,6 +44,7 @@ def fitting_error(obj: AbstractObjective, plane: Plane, checkpoints: Points) -> 
     """
     require_objective(obj)
     require_plane(plane)
+    require_points(checkpoints)
     points = (as_point(obj, checkpoints[i], f"checkpoints[{i}]") for i in range(len(checkpoints)))
     pairs = list[Tensor]()
     for i, point in enumerate(points):

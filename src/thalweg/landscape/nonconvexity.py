@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from thalweg.errors import InvalidArgument
 from thalweg.landscape.pointwise import TOL
-from thalweg.landscape.slices import Slice
+from thalweg.landscape.slice import Slice
 from thalweg.numbers import with_error
 
 
@@ -18,7 +19,7 @@ class NonConvexity:
 
     ratio, error: the mean of abs(λmin/λmax), and what the eigenvalues' own tolerance leaves open; 0 where convex.
     negative: share of the points with a direction that curves downward beyond that tolerance.
-    points: at which both eigenvalues are finite.
+    points: at which both eigenvalues are finite, and λmax is not 0 where λmin is negative.
     """
 
     ratio: float
@@ -33,6 +34,13 @@ class NonConvexity:
         )
 
 
+def convexity_ratios(largest: NDArray[np.float64], smallest: NDArray[np.float64]) -> NDArray[np.float64]:
+    """abs(λmin/λmax) of arrays of one shape: 0 where λmin is not negative, NaN where it is not finite."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.where(smallest < 0, -smallest / np.abs(largest), smallest * 0 + largest * 0)
+    return np.where(np.isfinite(ratios), ratios, np.nan)
+
+
 def nonconvexity(found: Slice) -> NonConvexity:
     """Of a slice with the metrics "lambda_max" and "lambda_min", eigenvalues of the whole Hessian.
 
@@ -43,12 +51,15 @@ def nonconvexity(found: Slice) -> NonConvexity:
     if missing:
         raise InvalidArgument(f"the slice lacks {' and '.join(missing)}: evaluate it with these metrics")
     largest, smallest = (found.values[name].ravel() for name in ("lambda_max", "lambda_min"))
-    known = np.isfinite(largest) & np.isfinite(smallest)
+    known = np.isfinite(convexity_ratios(largest, smallest))
     if not known.any():
-        raise InvalidArgument("the slice has no point with finite eigenvalues")
+        raise InvalidArgument(
+            "the slice has no point with eigenvalues that are finite and a λmax other than 0"
+        )
     largest, smallest = largest[known], smallest[known]
     edge = np.maximum(np.abs(largest), np.abs(smallest))
-    ratios = np.maximum(-smallest, 0) / np.where(edge > 0, np.abs(largest), 1)
-    error = TOL * float(np.mean(1 + ratios))
+    ratios = convexity_ratios(largest, smallest)
+    # Both are known to a hundredth of the larger one.
+    error = TOL * float(np.mean(np.maximum(1, ratios) * (1 + ratios)))
     negative = float(np.mean(smallest < -TOL * edge))
     return NonConvexity(float(ratios.mean()), error, negative, int(known.sum()))

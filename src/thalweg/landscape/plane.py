@@ -132,7 +132,7 @@ def shadow(size: int, dim: int, outside: str = "ways down, and walls, may lie ou
 
 
 def check_points(points: Sequence[Tensor], names: Sequence[str]) -> None:
-    """Raise InvalidArgument for points that are no tensors, ShapeMismatch when they are not vectors of one length."""
+    """Raise InvalidArgument for points that are not tensors of one real type, ShapeMismatch for other lengths."""
     for name, point in zip(names, points, strict=True):
         if not isinstance(point, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance] - users pass models
             raise InvalidArgument(
@@ -143,4 +143,13 @@ def check_points(points: Sequence[Tensor], names: Sequence[str]) -> None:
         if point.dim() != 1 or point.shape != points[0].shape:
             raise ShapeMismatch(
                 f"{name} must be a vector ({points[0].numel()},), got shape {tuple(point.shape)}"
+            )
+        if (
+            not point.is_floating_point()
+            or point.dtype != points[0].dtype
+            or point.device != points[0].device
+        ):
+            wanted = points[0].dtype if points[0].is_floating_point() else "a floating-point type"
+            raise InvalidArgument(
+                f"{name} must be {wanted} on {points[0].device} like the others, got {point.dtype} on {point.device}"
             )

@@ -8,9 +8,9 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from thalweg.checks import one_of
+from thalweg.checks import one_of, whole
 from thalweg.curvature import Eigenpairs, SymmetricOperator, eigenpairs, ggn, gradient_covariance, hessian
-from thalweg.errors import InvalidArgument
+from thalweg.errors import InvalidArgument, ShapeMismatch
 from thalweg.landscape.normalization import Normalization, Treatment, normalized, treatments
 from thalweg.landscape.plane import Plane, check_points, shadow
 from thalweg.objective import AbstractObjective, require_objective
@@ -57,6 +57,7 @@ def random_plane(
     Source: Li et al. (2018), Visualizing the loss landscape of neural nets.
     """
     require_objective(obj)
+    whole("seed", seed, 0)
     if dim not in (1, 2):
         raise InvalidArgument(f"dim must be 1 or 2, got {dim}")
     center = obj.checked_point(center)
@@ -221,18 +222,22 @@ def axis_plane(obj: AbstractObjective, axes: tuple[int, int] = (0, 1), domain: T
     ----------
     domain: (n, 2) lowest and highest value of each coordinate; one unit around the point when None.
 
-    Raises InvalidArgument for an axis that is not there.
+    Raises InvalidArgument for an axis that is not there, ShapeMismatch for a domain of another shape.
     """
     require_objective(obj)
     center = obj.point
+    if len(axes) != 2:
+        raise InvalidArgument(f"axes must be two coordinates, got {len(axes)}")
     for axis in axes:
-        if not 0 <= axis < obj.size:
+        if whole("axes", axis, 0) >= obj.size:
             raise InvalidArgument(f"axes must be below the dimension {obj.size}, got {axis}")
     if axes[0] == axes[1]:
         raise InvalidArgument(f"axes must be two different ones, got {axes[0]} twice")
     directions = torch.zeros(obj.size, 2, dtype=obj.dtype, device=obj.device)
     directions[axes[0], 0] = directions[axes[1], 1] = 1
-    box = torch.stack([center - 1, center + 1], dim=1) if domain is None else domain
+    box = torch.stack([center - 1, center + 1], dim=1) if domain is None else torch.as_tensor(domain)
+    if box.shape != (obj.size, 2):
+        raise ShapeMismatch(f"domain must have shape ({obj.size}, 2), got {tuple(box.shape)}")
     extent = tuple((float(box[axis, 0]), float(box[axis, 1])) for axis in axes)
     center[list(axes)] = 0
     return Plane(

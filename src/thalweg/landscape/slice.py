@@ -11,7 +11,7 @@ import numpy as np
 
 from thalweg.errors import InvalidArgument
 from thalweg.landscape.honesty import Honesty, honesty
-from thalweg.landscape.plane import Plane
+from thalweg.landscape.plane import AXES, Plane
 from thalweg.landscape.sampling import Sampling
 from thalweg.numbers import number
 from thalweg.objective import AbstractObjective
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from thalweg.landscape.difference import Difference
+
+_PATH = 2000
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Slice:
             attributes["limits"] = list(self.plane.limits)
         if self.note:
             attributes["note"] = self.note
-        attributes |= dict(self.plane.facts)
+        attributes |= dict(self.plane.facts) | _path(self.plane)
         if self.sampling is not None:
             attributes |= self.sampling.attributes()
         hidden = self._measured()
@@ -128,6 +130,16 @@ class Slice:
 
     def _measured(self) -> Honesty | None:
         return self.__dict__.get("honesty", self.known)
+
+
+def _path(plane: Plane) -> dict[str, list[float]]:
+    """Where the points of the path that the plane was made from lie in it, and how far from it they are."""
+    if plane.path is None:
+        return {}
+    # More than the attributes of a file have room for would not be seen apart.
+    rows = range(0, len(plane.path), -(-len(plane.path) // _PATH))
+    found = {f"path_{axis}": plane.path[rows, i].tolist() for i, axis in enumerate(AXES[: plane.dim])}
+    return found if plane.distances is None else found | {"path_distances": plane.distances[rows].tolist()}
 
 
 def spread(values: np.ndarray) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from numbers import Real
 
@@ -21,7 +21,7 @@ from thalweg.landscape.pointwise import pointwise
 from thalweg.landscape.refinement import Refined, Refinement
 from thalweg.landscape.sampling import sampling_of
 from thalweg.landscape.slice import Slice
-from thalweg.landscape.workers import Workers
+from thalweg.landscape.workers import Measure, Workers, unshared
 from thalweg.objective import AbstractObjective, Objective, require_objective
 from thalweg.store import Run, put_dataset
 
@@ -194,7 +194,13 @@ def _measuring(
             {"loss": loss} for loss in obj.losses(torch.stack([plane.at(place) for place in places])).tolist()
         ]
     elif workers > 1:
-        with Workers(workers, plane, lambda: pointwise(obj, plane, metrics, points // workers)) as measure:
+
+        def pointwise_there() -> AbstractContextManager[Measure]:
+            if isinstance(obj, Objective):
+                unshared(obj.model)
+            return pointwise(obj, plane, metrics, points // workers)
+
+        with Workers(workers, plane, pointwise_there) as measure:
             yield measure
     else:
         with pointwise(obj, plane, metrics, points) as evaluator:

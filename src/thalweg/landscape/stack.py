@@ -159,6 +159,7 @@ def stack(
     """
     require_objective(obj)
     whole("k", k, 2)
+    whole("seed", seed, 0)
     slices = list[Slice]()
     for i, drawn in enumerate(seeds(seed, k)):
         line = random_line(obj, normalization, drawn, center=center, overrides=overrides)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from itertools import chain
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -123,17 +123,21 @@ def _plane(
     )
 
 
+def require_points(points: object) -> None:
+    """Raise InvalidArgument for what has no points by position: one model, a state dictionary, a generator."""
+    if isinstance(points, (nn.Module, Mapping)) or not hasattr(points, "__getitem__"):
+        raise InvalidArgument(
+            f"checkpoints must be a list of points, models or state dictionaries, got {type(points).__name__}"
+        )
+
+
 class _Offsets:
     """Differences of all checkpoints but the last to the last, in blocks of as many as memory allows."""
 
     @classmethod
     def of(cls, obj: AbstractObjective, points: Points, memory: int) -> _Offsets:
         """Those of a path; raises InvalidArgument for fewer than three points."""
-        given: Any = points
-        if isinstance(given, (nn.Module, Mapping)) or not hasattr(given, "__getitem__"):
-            raise InvalidArgument(
-                f"checkpoints must be a list of points, models or state dictionaries, got {type(points).__name__}"
-            )
+        require_points(points)
         count = len(points)
         if count < 3:
             raise InvalidArgument(f"checkpoints must hold at least 3 points to span a plane, got {count}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from multiprocessing.connection import Connection, wait
@@ -10,9 +11,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from thalweg.errors import InvalidArgument, OutOfMemory
+from thalweg.errors import InvalidArgument, OutOfMemory, ThalwegError
 from thalweg.landscape.plane import Plane
 
 Measure = Callable[[Tensor], Mapping[str, float]]
@@ -106,5 +107,23 @@ def _work(
             try:
                 answer: object = dict(evaluate(plane.at(place)))
             except Exception as error:
-                answer = error
+                answer = _sendable(error)
             connection.send(answer)
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error itself, or what can be told of one that does not survive the way to another process."""
+    try:
+        if type(pickle.loads(pickle.dumps(error))) is type(error):
+            return error
+    # Whatever an exception of the user's does when it is taken apart.
+    except Exception:
+        pass
+    return ThalwegError(f"{type(error).__name__}: {error}")
+
+
+def unshared(model: nn.Module) -> None:
+    """Give this process tensors of its own where the model's are in memory that it shares with others."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.is_shared():
+            tensor.data = tensor.data.clone()

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from thalweg.errors import InvalidArgument
 from thalweg.objective.batches import Batch, batch_size
@@ -62,7 +63,7 @@ class BatchLoss(nn.Module):
     def mean_loss(self, batch: Batch) -> Tensor:
         """Mean loss of the batch, shape ()."""
         if self.batch_loss is not None:
-            loss = self.batch_loss(self.model, batch)
+            loss = self.batch_loss(self.model, _own(batch))
         elif self.loss_fn is None:
             loss = self._own_loss(batch)
         else:
@@ -73,7 +74,7 @@ class BatchLoss(nn.Module):
     def output_target(self, batch: Batch) -> tuple[Tensor, Any]:
         """The model's output on the batch, and the target it is compared with."""
         if self.outputs is not None:
-            return self.outputs(self.model, batch)
+            return self.outputs(self.model, _own(batch))
         if self.batch_loss is not None or self.loss_fn is None:
             raise InvalidArgument(
                 "this needs the model's output: with batch_loss pass outputs=g as well, "
@@ -130,6 +131,11 @@ class BatchLoss(nn.Module):
                 "model(**batch) returned no loss: pass labels in the batch, or loss_fn/batch_loss"
             )
         return loss
+
+
+def _own(batch: Batch) -> Batch:
+    """The batch in lists and dicts of its own, for a user's function may take elements out."""
+    return tree_map(lambda leaf: leaf, batch)
 
 
 def token_cross_entropy(output: Tensor, target: Tensor) -> Tensor:

@@ -124,6 +124,8 @@ def sample_losses(here: ModelHere) -> Tensor | None:
 
     def collect(module: BatchLoss, batch: Batch) -> Tensor:
         output, target = module.output_target(batch)
+        if not isinstance(target, Tensor):
+            raise _DoesNotSplit
         losses = module.sample_losses(output, target).double()
         # Where a loss weighs or skips terms its mean is not that of the samples' losses.
         if losses.numel() != batch_size(batch) or objective.batches.count(batch) not in (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
@@ -23,54 +23,80 @@ class Parameters:
     names, blocks: one for each of them, a tied one once under its first name. size: n. dtype: their own type, or the
     widest where they differ. device: on which all of them are.
 
-    Raises InvalidArgument where there are none, or not all are real numbers on one device.
+    They are looked up whenever they are wanted, for loading a state by assignment puts others in their place.
+
+    Raises InvalidArgument where there are none, or not all are real numbers on one device; later, where one is gone or
+    has another shape, type or device than at first.
     """
 
     def __init__(self, model: nn.Module, selection: Selection) -> None:
-        self._held = _select(model, selection)
-        self._like = [parameter.detach() for parameter in self._held.values()]
-        self._sizes = [tensor.numel() for tensor in self._like]
-        self.names = list(self._held)
-        self.blocks = _blocks(model, self._held)
+        chosen = _select(model, selection)
+        self._model = model
+        self._like = [(tuple(p.shape), p.dtype) for p in chosen.values()]
+        self._sizes = [p.numel() for p in chosen.values()]
+        self.names = list(chosen)
+        self.blocks = _blocks(model, chosen)
         self.size = sum(self._sizes)
-        self.dtype = functools.reduce(torch.promote_types, (tensor.dtype for tensor in self._like))
-        self.device = self._like[0].device
+        self.dtype = functools.reduce(torch.promote_types, (dtype for _, dtype in self._like))
+        self.device = next(iter(chosen.values())).device
 
     @property
     def ids(self) -> set[int]:
         """What `id` says of the parameters, which of tied ones is the same."""
-        return {id(parameter) for parameter in self._held.values()}
+        return {id(parameter) for parameter in self._now()}
 
     @property
     def point(self) -> Tensor:
         """The θ (n,) that they hold now; a copy."""
-        return self._flat(self._held.values())
+        return self._flat(self._now())
 
     def write(self, theta: Tensor) -> None:
         """Make θ (n,) what they hold."""
         with torch.no_grad():
-            for parameter, piece in zip(self._held.values(), self.pieces(theta), strict=True):
+            for parameter, piece in zip(self._now(), self.pieces(theta), strict=True):
                 parameter.copy_(piece)
 
     def pieces(self, theta: Tensor) -> list[Tensor]:
         """θ (n,) in their shapes and types; differentiable at the price of one copy."""
         pieces = theta.split_with_sizes(self._sizes)
-        return [piece.view(like.shape).to(like.dtype) for piece, like in zip(pieces, self._like, strict=True)]
+        return [piece.view(shape).to(dtype) for piece, (shape, dtype) in zip(pieces, self._like, strict=True)]
 
     def flatten(self, state: dict[str, Tensor]) -> Tensor:
         """The θ (n,) of a state dictionary; InvalidArgument names what it lacks or holds in another shape."""
+        if not isinstance(state, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - users pass models
+            raise InvalidArgument(
+                f"state must be a dictionary as model.state_dict() gives it, got {type(state).__name__}"
+            )
         missing = [name for name in self.names if name not in state]
         if missing:
             raise InvalidArgument(
                 f"checkpoint lacks {len(missing)} of {len(self.names)} parameters ({', '.join(missing[:4])}); "
                 f"it holds {', '.join(list(state)[:4])}, ..."
             )
-        for name, like in zip(self.names, self._like, strict=True):
-            if state[name].shape != like.shape:
+        for name, (shape, _) in zip(self.names, self._like, strict=True):
+            if tuple(state[name].shape) != shape:
                 raise InvalidArgument(
-                    f"checkpoint: {name} has shape {tuple(state[name].shape)}, the model's has {tuple(like.shape)}"
+                    f"checkpoint: {name} has shape {tuple(state[name].shape)}, the model's has {shape}"
                 )
         return self._flat(state[name].to(self.device) for name in self.names)
+
+    def _now(self) -> list[nn.Parameter]:
+        found: list[nn.Parameter] = []
+        for name, (shape, dtype) in zip(self.names, self._like, strict=True):
+            try:
+                parameter = self._model.get_parameter(name)
+            except AttributeError:
+                raise InvalidArgument(
+                    f"the model has no parameter {name} any more: make the objective of it anew"
+                ) from None
+            if (parameter.shape, parameter.dtype, parameter.device) != (shape, dtype, self.device):
+                now = f"{tuple(parameter.shape)}, {parameter.dtype} on {parameter.device}"
+                raise InvalidArgument(
+                    f"the model's parameter {name} was {shape}, {dtype} on {self.device} and is {now}: "
+                    "make the objective of it anew"
+                )
+            found.append(parameter)
+        return found
 
     def _flat(self, tensors: Iterable[Tensor]) -> Tensor:
         return torch.cat([tensor.detach().reshape(-1).to(self.dtype) for tensor in tensors])
@@ -111,7 +137,9 @@ def _wanted(name: str, parameter: nn.Parameter, selection: Selection) -> bool:
         raise InvalidArgument(
             f"parameters must be None, name patterns or a predicate, got {type(selection).__name__}"
         )
-    patterns = [selection] if isinstance(selection, str) else selection
+    patterns = [selection] if isinstance(selection, str) else list(selection)
+    if not all(isinstance(pattern, str) for pattern in patterns):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidArgument(f"parameters must be None, name patterns or a predicate, got {selection!r}")
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 

@@ -86,7 +86,7 @@ def _making(
         ("command", provenance.get("command")),
         ("made", provenance.get("created") or run["created"]),
         ("seed", provenance.get("seed")),
-        ("data", provenance.get("data")),
+        ("objective", provenance.get("objective")),
         ("source", target.get("source")),
         ("point", training.get("source")),
         ("training", {key: value for key, value in training.items() if key != "source"} or None),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from thalweg.checks import one_of
-from thalweg.errors import InvalidArgument
+from thalweg.errors import InvalidArgument, ThalwegError
 from thalweg.landscape import (
     Normalization,
     Plane,
@@ -41,11 +41,11 @@ GRID = "slice"
 
 @dataclass(frozen=True)
 class LandscapeResult:
-    """A slice, what it hides, and the run folder that holds both."""
+    """A slice, what it hides, and the run folder that holds both; None where that could not be measured."""
 
     path: Path
     slice: Slice
-    honesty: Honesty
+    honesty: Honesty | None
 
 
 class _OnDisk:
@@ -92,7 +92,7 @@ def choose_plane(
             return axis_plane(objective, domain=objective.domain)
         choice = "random" if checkpoints is None or len(checkpoints) < 3 else "trajectory"
     if "," in choice:
-        return _through(subject, [Path(name.strip()) for name in choice.split(",")])
+        return _through(subject, [Path(name.strip()) for name in choice.split(",") if name.strip()])
     one_of("plane", choice, PLANES)
     if choice.startswith("trajectory"):
         if checkpoints is None or not isinstance(objective, Objective):
@@ -136,7 +136,7 @@ def slice_landscape(
     kind = plane.kind if plane.directions.shape[1] == 2 else f"{plane.kind}, a line"
     settings = {"target": subject.target.name, "objective": objective.fingerprint(), "kind": kind}
     with Run.open(out, kind="landscape", settings=settings) as run:
-        introduce(run, subject, seed, command or f"thalweg landscape {subject.target.name}")
+        introduce(run, subject, seed, command or f"thalweg landscape {subject.target.name}", anew=True)
         found = evaluate(
             objective,
             plane,
@@ -150,10 +150,17 @@ def slice_landscape(
             progress=advance,
             preview=preview,
         )
-        hidden = honesty(objective, plane, seed=seed)
-        found = replace(found, known=hidden)
+        try:
+            hidden = honesty(objective, plane, seed=seed)
+        except ThalwegError as error:
+            # A map that is there is worth more than what would stand below it.
+            hidden = None
+            told = f"what the plane hides could not be measured: {error}"
+            found = replace(found, note="; ".join([*([found.note] if found.note else []), told]))
+        else:
+            found = replace(found, known=hidden)
+            run.put_result("honesty", {"sentences": list(hidden.sentences)} | _numbers(hidden))
         describe(run, GRID, found)
-        run.put_result("honesty", {"sentences": list(hidden.sentences)} | _numbers(hidden))
         run.put_tensors("plane", {"center": plane.center, "directions": plane.directions.contiguous()})
     return LandscapeResult(out, found, hidden)
 

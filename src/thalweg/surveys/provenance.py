@@ -14,9 +14,9 @@ from thalweg.surfaces import Surface
 from thalweg.surveys.subject import Subject
 
 
-def introduce(run: Run, subject: Subject, seed: int, command: str | None) -> None:
-    """Leave "target" and "provenance" in a run that has none yet."""
-    if run.result("provenance") is None:
+def introduce(run: Run, subject: Subject, seed: int, command: str | None, *, anew: bool = False) -> None:
+    """Leave "target" and "provenance" in a run that has none yet, or `anew` where this call replaces what it holds."""
+    if anew or run.result("provenance") is None:
         run.put_result("target", describe(subject))
         run.put_result("provenance", provenance(run, subject, seed, command))
 
@@ -65,7 +65,7 @@ def provenance(run: Run, subject: Subject, seed: int, command: str | None) -> di
         "versions": {"python": sys.version.split()[0]}
         | {name: _version(name) for name in ("thalweg", "torch", "numpy", "scipy")},
         "threads": torch.get_num_threads(),
-        "data": f"sha256 {run.settings['objective'][:16]}…",
+        "objective": f"sha256 {run.settings['objective'][:16]}…",
         "created": run.created,
     }
 

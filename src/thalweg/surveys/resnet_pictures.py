@@ -17,6 +17,7 @@ from thalweg import checks
 from thalweg.curvature import sharpness
 from thalweg.errors import InvalidArgument
 from thalweg.landscape import NonConvexity, Plane, Slice, evaluate, nonconvexity, random_plane
+from thalweg.landscape.nonconvexity import convexity_ratios
 from thalweg.landscape.pointwise import CURVATURES
 from thalweg.objective import Objective
 from thalweg.problems import Problem, ResNet, Training, resnet
@@ -121,7 +122,7 @@ class NetworkPicture:
     def ratios(self) -> NDArray[np.float64]:
         """abs(λmin/λmax) (c, c) at the points of `curvature`, 0 where λmin is not negative, NaN where unknown."""
         largest, smallest = (self.curvature.values[name] for name in CURVATURES[:2])
-        return np.maximum(-smallest, 0) / np.abs(largest)
+        return convexity_ratios(largest, smallest)
 
 
 def resnet_pictures(

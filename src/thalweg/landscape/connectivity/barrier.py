@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from thalweg.checks import whole
+from thalweg.errors import InvalidArgument
 from thalweg.landscape.connectivity.path import Path, PathKind, point, relative_length
 from thalweg.landscape.sampling import statistics_of
 from thalweg.objective import AbstractObjective, Objective
@@ -28,7 +29,7 @@ def along(
 ) -> Path:
     """Evaluate the path at `points` values of t and find where it is highest between them to a thousandth of t.
 
-    Raises InvalidArgument for fewer than 3 points or an unknown metric.
+    Raises InvalidArgument for fewer than 3 points, an unknown metric, or an end whose loss is not finite.
     """
     from scipy.optimize import minimize_scalar  # takes a third of a second to import
 
@@ -42,7 +43,13 @@ def along(
                 found[t] = evaluator(point(kind, controls, t))
             return found[t]["loss"]
 
-        losses = [loss(i / (points - 1)) for i in range(points)]
+        places = [i / (points - 1) for i in range(points)]
+        losses = [loss(t) for t in places]
+        for end, value in (("a", losses[0]), ("b", losses[-1])):
+            if not math.isfinite(value):
+                raise InvalidArgument(
+                    f"{end} must have a finite loss for a path to rise above it, got {value}"
+                )
 
         def rise(t: float) -> float:
             return loss(t) - (1 - t) * losses[0] - t * losses[-1]
@@ -50,22 +57,21 @@ def along(
         def height(t: float) -> float:
             return rise(t) if math.isfinite(rise(t)) else math.inf
 
-        step = 1 / (points - 1)
-        top = max(range(1, points - 1), key=lambda i: height(i * step))
-        if math.isfinite(height(top * step)):
-            bounds = ((top - 1) * step, (top + 1) * step)
+        top = max(range(1, points - 1), key=lambda i: height(places[i]))
+        if math.isfinite(height(places[top])):
+            bounds = places[top - 1], places[top + 1]
             minimize_scalar(
                 lambda t: -rise(float(t)), bounds=bounds, method="bounded", options={"xatol": _CLOSE}
             )
         at = max((t for t in found if 0 < t < 1), key=height)
     barrier = max(height(at), 0.0)
-    places = sorted(found)
-    values = {name: torch.tensor([found[t][name] for t in places], dtype=torch.float64) for name in names}
-    highest = max((found[t]["loss"] for t in places), key=lambda x: x if math.isfinite(x) else math.inf)
+    sought = sorted(found)
+    values = {name: torch.tensor([found[t][name] for t in sought], dtype=torch.float64) for name in names}
+    highest = max((found[t]["loss"] for t in sought), key=lambda x: x if math.isfinite(x) else math.inf)
     return Path(
         kind,
         controls,
-        torch.tensor(places, dtype=torch.float64),
+        torch.tensor(sought, dtype=torch.float64),
         values,
         barrier,
         _standard_error(obj, kind, controls, at),

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from thalweg.checks import one_of, whole
-from thalweg.errors import NotDifferentiable
+from thalweg.errors import InvalidArgument, NotDifferentiable
 from thalweg.landscape.connectivity.barrier import along
 from thalweg.landscape.connectivity.ends import End, between_models, finite_point
 from thalweg.landscape.connectivity.path import Path, PathKind, as_controls, weights
 from thalweg.objective import AbstractObjective, BatchNorm, Objective, require_objective
-from thalweg.objective.preserved import batchnorms
+from thalweg.objective.preserved import batchnorms, preserved_rng
 
 MakeOptimizer: TypeAlias = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 Advance: TypeAlias = Callable[[int, int], None]
@@ -76,6 +76,10 @@ def curved_path(
     require_objective(obj)
     one_of("kind", kind, ("bezier", "polygon"))
     whole("bends", bends)
+    if optimizer is not None and not callable(optimizer):  # pyright: ignore[reportUnnecessaryComparison] - users pass names
+        raise InvalidArgument(
+            f"optimizer must be a function of parameters, as lambda p: tw.optim.SGD(p, lr=0.1), got {optimizer!r}"
+        )
     whole("steps", steps, least=0)
     start, end = finite_point(obj, a, "a"), finite_point(obj, b, "b")
     spread = [j / (bends + 1) for j in range(1, bends + 1)]
@@ -148,5 +152,11 @@ def _gradients(obj: AbstractObjective) -> Any:
 
 def _endless(obj: Objective) -> Iterator[Any]:
     while True:
-        for _, batch in obj.batches:
-            yield batch
+        batches = iter(obj.batches)
+        while True:
+            # A loader that is read anew draws a seed for its workers.
+            with preserved_rng():
+                batch = next(batches, None)
+            if batch is None:
+                break
+            yield batch[1]
