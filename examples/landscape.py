@@ -52,7 +52,7 @@ def main(out: str = "runs/landscape.png") -> None:
         left.set_title("Loss on all samples")
         tw.plots.difference(*axes, off.values["loss"], right, bounds=off.bounds["loss"], labels=plane.labels)
         right.set_title(
-            "Loss on 300 samples, less that on all (hatched: no more than interpolation and rounding)"
+            "Loss on 300 samples, less that on all\n(hatched: no more than interpolation and rounding)"
         )
         tw.plots.caption(figure, [*found.caption, *found.limits])
         Path(out).parent.mkdir(parents=True, exist_ok=True)

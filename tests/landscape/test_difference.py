@@ -108,7 +108,7 @@ def test_axes_that_differ_are_refused() -> None:
 def test_it_says_what_it_is_of() -> None:
     a, b = maps(0.05)
     found = a - b
-    assert found.limits == a.plane.limits
+    assert found.limits == ("The two slices are around different points.", *a.plane.limits)
     assert found.caption[0].startswith("The loss differs by more than interpolation and rounding explain at ")
     assert found.caption[1] == f"First: {' '.join(a.caption)}"
     attributes = found.attributes()

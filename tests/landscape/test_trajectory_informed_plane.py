@@ -95,7 +95,7 @@ def test_a_long_random_walk_explains_three_quarters():
     """6/π² (1 + 1/4) = 76.0 %, in the limit of many steps (Antognini & Sohl-Dickstein 2018)."""
     found = trajectory_informed_plane(flat(12), list(torch.from_numpy(curve(800, 12))))
     assert found.facts["random_walk_explains"] == pytest.approx(6 / np.pi**2 * 1.25, abs=1e-3)
-    assert any("76%" in sentence for sentence in found.limits)
+    assert any("76 %" in sentence for sentence in found.limits)
 
 
 def trained(steps: int = 40) -> tuple[Objective, list[Tensor]]:

@@ -23,7 +23,11 @@ def test_lines_their_mean_and_their_band() -> None:
         assert corners >= set(zip(ALPHA.tolist(), np.round(quantile, 12).tolist(), strict=True))
     legend = ax.get_legend()
     assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["mean", "25 to 75 % of 4 directions"]
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "mean",
+        "25 to 75 % of 4 directions",
+        "a direction each",
+    ]
     assert (ax.get_yscale(), ax.get_ylabel()) == ("linear", "loss")
 
 

@@ -94,9 +94,19 @@ def test_the_path_has_its_ends_marked_and_its_points_filled_by_their_true_loss()
     assert next(line.get_xdata().tolist() for line in ax.lines) == [-0.8, 0.0, 0.3]
 
 
-@pytest.mark.parametrize(("center", "marks"), [(True, ["the point, (0, 0)"]), (False, [])])
-def test_the_centre_is_marked_where_there_is_no_path(center: bool, marks: list[str]) -> None:
-    assert legend(contours(X, Y, VALLEY, center=center)) == marks
+@pytest.mark.parametrize(
+    ("point", "marks"),
+    [
+        ((0.0, 0.0), ["the point, (0, 0)"]),
+        ((0.5, -0.25), ["the point, (0.5, -0.25)"]),
+        (None, []),
+        ((9.0, 0.0), []),
+    ],
+)
+def test_the_point_is_marked_where_there_is_no_path(
+    point: tuple[float, float] | None, marks: list[str]
+) -> None:
+    assert legend(contours(X, Y, VALLEY, point=point)) == marks
 
 
 def test_known_minima_are_marked() -> None:

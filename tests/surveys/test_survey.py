@@ -305,7 +305,7 @@ class TestPlanesToATolerance:
                 assert (
                     f"{count} of 441 points evaluated, the rest interpolated to 1 %." in described["caption"]
                 )
-            assert described["limits"][0].startswith("In the picture the curvature at the center is ")
+            assert described["limits"][0].startswith("In the picture the curvature at (0, 0) is ")
             with Run.read(found[0.01].path) as run:
                 attributes = dataset(run, plane).attrs
             assert attributes["curvature_largest"][0] == pytest.approx(top)

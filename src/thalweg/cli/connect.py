@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from thalweg.landscape import Path as LossPath
+    from thalweg.objective import Objective
 
 
 class Aligned(StrEnum):
@@ -132,7 +134,7 @@ def connect(
                 seed=seed,
                 progress=progress.advance,
             )
-    save(_figure(found, target), file)
+    save(_figure(found, target, _told(found, a, b, objective)), file)
     if json:
         print_json(
             {"target": target, "paths": [_as_json(*item) for item in found.items()], "picture": str(file)}
@@ -158,7 +160,20 @@ def connect(
     print(f"\nPicture: {file}")
 
 
-def _figure(found: dict[str, LossPath], target: str) -> Figure:
+def _told(found: dict[str, LossPath], a: Path, b: Path, objective: Objective) -> list[str]:
+    """What the picture rests on: the ends, the data, the barriers and what was not looked at."""
+    line = found["straight line"]
+    norm = f", batch-norm with {line.batchnorm}" if line.batchnorm else ""
+    barriers = ", ".join(f"{with_error(path.barrier, path.error)} ({name})" for name, path in found.items())
+    limits = dict.fromkeys(limit for path in found.values() for limit in path.limits)
+    return [
+        f"A: {a}. B: {b}. Evaluated on all {objective.samples:,} samples{norm}.",
+        f"Barriers: {barriers}.",
+        *limits,
+    ]
+
+
+def _figure(found: dict[str, LossPath], target: str, told: Sequence[str]) -> Figure:
     from matplotlib.figure import Figure
 
     from thalweg import plots
@@ -168,6 +183,7 @@ def _figure(found: dict[str, LossPath], target: str) -> Figure:
         ax = figure.add_subplot()
         plots.paths({name: (path.t, path.losses) for name, path in found.items()}, ax, ends=("A", "B"))
         ax.set_title(target)
+        plots.caption(figure, told)
     return figure
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from thalweg.checks import one_of
 from thalweg.cli.arguments import (
     CheckpointOption,
     JsonOption,
@@ -24,6 +23,7 @@ from thalweg.cli.arguments import (
     command_line,
     use_threads,
 )
+from thalweg.cli.metrics import WORDS, metric_names
 from thalweg.cli.output import print_json
 from thalweg.cli.picture import panels, save
 from thalweg.cli.progress import TerminalProgress
@@ -42,13 +42,6 @@ PICTURE = "slice.png"
 
 _PREVIEW_AFTER = 5.0
 """Seconds of work until there is a first picture of it, and the least between two."""
-_WORDS = {
-    "gradient_norm": "norm of the gradient",
-    "lambda_max": "λmax of the Hessian",
-    "lambda_min": "λmin of the Hessian",
-    "plane_lambda_max": "λmax in the plane",
-    "plane_lambda_min": "λmin in the plane",
-}
 
 
 def landscape(
@@ -80,9 +73,15 @@ def landscape(
         str,
         typer.Option(
             help="With commas between: loss, accuracy, gradient_norm, lambda_max, lambda_min, plane_lambda_max, "
-            "plane_lambda_min."
+            "plane_lambda_min; accuracy, lambda_max and lambda_min take every point."
         ),
     ] = "loss",
+    also: Annotated[
+        str | None,
+        typer.Option(
+            help="Metrics to take along at the points that --metrics take: beside the loss, accuracy costs nothing."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -111,7 +110,7 @@ def landscape(
 
         thalweg landscape digits --checkpoint runs/a
 
-        thalweg landscape digits --trajectory runs/a --metrics loss,accuracy
+        thalweg landscape digits --trajectory runs/a --also accuracy
 
         thalweg landscape digits --checkpoint runs/a --stack 10
     """
@@ -120,7 +119,8 @@ def landscape(
     from thalweg.cli.line_stack import show, stack_lines
     from thalweg.surveys.landscape import choose_plane, slice_landscape
 
-    names = _metric_names(metrics)
+    names = metric_names(metrics, "--metrics")
+    along = [] if also is None else metric_names(also, "--also")
     folder = out or _folder(
         surveys.folder_name(target),
         checkpoint or trajectory,
@@ -131,6 +131,8 @@ def landscape(
         seed=seed,
     )
     named = partial(subject_named, target, assignments, seed, checkpoint, trajectory)
+    if stack is not None and along:
+        raise InvalidArgument("--also is for a plane: give a stack's metrics as --metrics")
     if stack is not None:
         with _looking(named, samples, seed, folder, quiet=quiet) as (subject, progress):
             progress.stage("evaluating the slices")
@@ -166,6 +168,7 @@ def landscape(
             span=span,
             rtol=rtol,
             metrics=names,
+            also=along,
             seed=seed,
             workers=workers,
             advance=progress.advance,
@@ -202,20 +205,6 @@ def landscape(
     print(f"\nRun: {folder}\nPicture: {picture}\nData: {dataset}")
 
 
-def _metric_names(text: str) -> list[str]:
-    """The metrics with commas between, checked before anything is written."""
-    from thalweg.landscape.pointwise import CURVATURES
-    from thalweg.objective.metrics import METRICS
-
-    known = (*METRICS, *CURVATURES)
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise InvalidArgument(f"--metrics must name one or more of {', '.join(known)}, got {text!r}")
-    for name in names:
-        one_of("--metrics", name, known)
-    return names
-
-
 def _folder(
     target: str,
     weights: Path | None,
@@ -245,8 +234,10 @@ def _folder(
 
 
 def _stem(place: Path) -> str:
-    """A folder's name, or a file's without its suffix."""
-    return place.resolve().name if place.is_dir() else place.stem
+    """A folder's name, or a file's without its suffix, after that of the folder which it is in."""
+    if place.is_dir():
+        return place.resolve().name
+    return place.stem if place.parent == Path() else f"{place.parent.resolve().name}-{place.stem}"
 
 
 @contextmanager
@@ -326,7 +317,7 @@ def _figure(found: Slice, title: str) -> Figure:
     with plots.paper():
         figure, canvases = panels(len(found.values), title)
         for ax, (name, values) in zip(canvases, found.values.items(), strict=True):
-            words = _WORDS.get(name, name)
+            words = WORDS.get(name, name)
             if len(axes) == 1:
                 places = {mark: place[0] for mark, place in (marks or {}).items()}
                 plots.line_slice(axes[0], values, None, ax, label=labels[0], name=words, marks=places)
@@ -340,6 +331,7 @@ def _figure(found: Slice, title: str) -> Figure:
                 labels=(labels[0], labels[1]),
                 path=path,
                 marks=marks,
+                point=(found.plane.point[0], found.plane.point[1]),
                 diverging="lambda" in name and bool((values < 0).any() and (values > 0).any()),
             )
         plots.caption(figure, [*found.caption, *found.limits])

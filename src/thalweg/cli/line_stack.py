@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from thalweg.cli.metrics import WORDS
 from thalweg.cli.output import print_json, print_table
 from thalweg.cli.picture import panels, save
 from thalweg.errors import InvalidArgument
@@ -134,7 +135,11 @@ def _figure(found: Stack, title: str) -> Figure:
         figure, axes = panels(len(found.values), title)
         for ax, (name, values) in zip(axes, found.values.items(), strict=True):
             plots.line_stack(
-                found.alpha, values, ax, name=name, label=f"α, along random directions ({scaling}-normalized)"
+                found.alpha,
+                values,
+                ax,
+                name=WORDS.get(name, name),
+                label=f"α, along random directions ({scaling}-normalized)",
             )
         plots.caption(figure, [*found.caption, *found.limits])
     return figure

@@ -75,6 +75,9 @@ class Difference:
                 "The two slices have different directions: equal coordinates are not equal steps, and part of the "
                 "difference is theirs."
             )
+        here, there = (one.plane.theta.double().cpu() for one in self.slices)
+        if here.shape == there.shape and not torch.allclose(here, there, 1e-5, 0):
+            told.append("The two slices are around different points.")
         a, b = (
             None if one.sampling is None else (one.sampling.samples, one.sampling.of, one.sampling.seed)
             for one in self.slices

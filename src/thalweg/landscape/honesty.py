@@ -21,11 +21,12 @@ from thalweg.objective.metrics import measure
 class Honesty:
     """What a slice cannot show, in numbers; `str` gives it in sentences.
 
-    in_plane: (d,) eigenvalues of UᵀHU at the center, descending, U an orthonormal basis of the plane.
+    in_plane: (d,) eigenvalues of UᵀHU at the point that is looked at, descending, U an orthonormal basis of the plane;
+    place: where that point lies.
     largest, largest_errors: (k,) eigenvalues of the whole Hessian there, descending; smallest, smallest_error: the
     lowest. angles: (k,) between the plane and the eigenvectors of `largest`, in degrees; 90 is out of the plane.
     random_angle: of a random plane with any direction, on average.
-    loss, loss_error: at the center, and its standard error over the data as a sample, NaN where it has none.
+    loss, loss_error: at that point, and its standard error over the data as a sample, NaN where it has none.
     variance_explained, largest_distance: of a trajectory's plane, None of another.
     limits: sentences of the plane's own.
     """
@@ -42,6 +43,7 @@ class Honesty:
     variance_explained: float | None
     largest_distance: float | None
     limits: tuple[str, ...]
+    place: str = "its center"
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -54,14 +56,15 @@ class Honesty:
         inside = number(high, 3) if len(self.in_plane) == 1 else f"{number(low, 3)} to {number(high, 3)}"
         angles = ", ".join(f"{angle:.1f}°" for angle in self.angles.tolist())
         told = [
-            f"In the picture the curvature at the center is {inside}; in all directions it is {bottom} to {top}.",
+            f"In the picture the curvature at {self.place} is {inside}; in all directions it is {bottom} to {top}.",
             f"Angles to the {len(self.angles)} stiffest directions: {angles} (90° is out of the picture; "
             f"a random one has {self.random_angle:.1f}°).",
         ]
         if math.isfinite(self.loss_error) and self.loss_error > 0:
+            share = 100 * self.loss_error / abs(self.loss) if self.loss else math.inf
             told.append(
-                f"On other data of this size the loss at the center would differ by about {number(self.loss_error, 2)} "
-                f"({100 * self.loss_error / abs(self.loss) if self.loss else math.inf:.2g} %)."
+                f"On other data of this size the loss at {self.place} would differ by about "
+                f"{number(self.loss_error, 2)} ({share:.2g} %)."
             )
         return (*told, *self.limits)
 
@@ -91,16 +94,16 @@ def honesty(
     operator: SymmetricOperator | None = None,
     seed: int = 0,
 ) -> Honesty:
-    """Measure at the plane's center what the plane hides.
+    """Measure at the point that the plane is of what the plane hides.
 
     Parameters
     ----------
-    k: leading eigenvectors to hold it against. pairs: eigenpairs from both ends at the center, where they are known;
+    k: leading eigenvectors to hold it against. pairs: eigenpairs from both ends at that point, where they are known;
     operator: the Hessian there, where there is one.
     """
     require_objective(obj)
     require_plane(plane)
-    center = obj.checked_point(plane.center)
+    center = obj.checked_point(plane.theta)
     basis = torch.linalg.qr(plane.directions.double()).Q.to(center)
     with hessian(obj, center) if operator is None else nullcontext(operator) as operator:
         inner = (basis.T @ (operator @ basis)).double().cpu()
@@ -130,6 +133,7 @@ def honesty(
         None if explained is None else float(explained),
         None if away is None else float(away),
         plane.limits,
+        plane.place,
     )
 
 

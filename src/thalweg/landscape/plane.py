@@ -26,6 +26,7 @@ class Plane:
     kind: how it was chosen; labels: what each axis is; facts: numbers that belong to it, such as the variance
     explained; limits: sentences on what a picture of it cannot show.
     path: (T, d) coordinates of the points it was made from, and their `distances` (T,) from the plane.
+    point: coordinates of the point that is looked at, zeros where they are not given.
 
     Raises InvalidArgument for points or directions that are not finite, and directions that are zero or parallel.
     """
@@ -39,10 +40,12 @@ class Plane:
     limits: tuple[str, ...] = ()
     path: Tensor | None = None
     distances: Tensor | None = None
+    point: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         # Each direction in one piece, which `at` reads three times as fast.
         object.__setattr__(self, "directions", self.directions.T.contiguous().T)
+        object.__setattr__(self, "point", self.point or (0.0,) * self.dim)
         if not bool(torch.isfinite(self.center).all() and torch.isfinite(self.directions).all()):
             raise InvalidArgument(
                 f"the points of a slice must be finite, got NaN or infinite entries ({self.kind})"
@@ -70,6 +73,17 @@ class Plane:
         )
         what = "line" if self.dim == 1 else "plane"
         return f"{what} in {self.center.numel():,} dimensions, {self.kind}: {axes}"
+
+    @property
+    def place(self) -> str:
+        """Where the point that is looked at lies: "(0, 0)", or "α = 0" on a line."""
+        told = ", ".join(number(coordinate, 4) for coordinate in self.point)
+        return f"({told})" if self.dim > 1 else f"α = {told}"
+
+    @property
+    def theta(self) -> Tensor:
+        """The point (n,) that is looked at: the center, where `point` does not say another."""
+        return self.at(self.point) if any(self.point) else self.center
 
     @property
     def dim(self) -> int:

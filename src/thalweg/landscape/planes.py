@@ -36,6 +36,11 @@ _MATRICES: dict[Matrix, tuple[Callable[[AbstractObjective, Tensor], SymmetricOpe
     ),
 }
 """By name: the operator at a point, the plane's kind, and what its eigenvectors are."""
+_VECTOR: dict[Matrix, str] = {
+    "hessian": "eigenvector",
+    "ggn": "Gauss-Newton eigenvector",
+    "gradient_covariance": "gradient covariance's eigenvector",
+}
 _PARALLEL = 0.01
 """Sine of an angle to an eigenvector, which is known to about a thousandth, below which nothing is left across."""
 
@@ -70,15 +75,18 @@ def random_plane(
     if normalization in ("filter", "layer"):
         chosen = treatments(obj.blocks, normalization, overrides)
         held = [name for name, treatment in chosen.items() if treatment == "fixed"]
-    limits = [
-        *shadow(obj.size, dim),
-        "Random directions see the average curvature: the few stiffest directions hardly show.",
-    ]
+    limits = list(shadow(obj.size, dim))
+    if obj.size > dim:
+        limits.append("Random directions see the average curvature: the few stiffest directions hardly show.")
     if held:
         size = sum(block.size for block in obj.blocks if block.name in held)
         what = ", ".join(held[:4]) if overrides else "Biases and normalization layers"
         more = ", ..." if overrides and len(held) > 4 else ""
         limits.append(f"{what}{more} ({size:,} of {obj.size:,} parameters) are held fixed.")
+    size = sum(block.size for block in obj.blocks if block.name in held)
+    still = int((directions == 0).all(dim=1).sum()) - size
+    if still > 0 and normalization != "none":
+        limits.append(f"Filters and layers that are zero ({still:,} parameters) stay so.")
     length = "of unit length" if normalization == "none" else f"{normalization}-normalized"
     return Plane(
         center,
@@ -136,9 +144,9 @@ def eigen_plane(
         pairs.vectors[:, :2],
         (_around(center),) * 2,
         kind,
-        tuple(f"eigenvector {i + 1} (λ = {values[i]:.4g})" for i in range(2)),
+        tuple(f"{_VECTOR[matrix]} {i + 1} (λ = {values[i]:.4g})" for i in range(2)),
         {"matrix": matrix, "lambda_1": values[0], "lambda_2": values[1]},
-        (*shadow(obj.size, 2), shown),
+        (*shadow(obj.size, 2), *([shown] if obj.size > 2 else [])),
     )
 
 
@@ -239,10 +247,10 @@ def axis_plane(obj: AbstractObjective, axes: tuple[int, int] = (0, 1), domain: T
     if box.shape != (obj.size, 2):
         raise ShapeMismatch(f"domain must have shape ({obj.size}, 2), got {tuple(box.shape)}")
     extent = tuple((float(box[axis, 0]), float(box[axis, 1])) for axis in axes)
+    point = tuple(center[list(axes)].tolist())
     center[list(axes)] = 0
-    return Plane(
-        center, directions, extent, "axes", tuple(f"x[{axis}]" for axis in axes), {}, shadow(obj.size, 2)
-    )
+    labels = tuple(f"x[{axis}]" for axis in axes)
+    return Plane(center, directions, extent, "axes", labels, {}, shadow(obj.size, 2), point=point)
 
 
 def plane_through(a: Tensor, b: Tensor, c: Tensor) -> Plane:

@@ -21,8 +21,6 @@ _STATISTICS: dict[BatchNorm, str] = {
     "recalibrate": "statistics re-estimated at every point over the data",
 }
 
-_PLACES = {"center": "center", "highest": "highest point evaluated"}
-
 
 def statistics_of(obj: AbstractObjective) -> str:
     """Which statistics batch-norm layers have on the way from point to point, empty without such layers."""
@@ -37,9 +35,10 @@ class Sampling:
 
     samples: over which each loss is a mean, `of` so many that the objective's data hold, drawn with `seed`; None where
     they are all. batchnorm: "eval", "batch" or "recalibrate", None without batch-norm layers; statistics: it in words.
-    losses: by "center", of the plane, and "highest", of the points evaluated. Their standard errors are those of a mean
-    over independent samples, NaN where the loss does not split into samples: how far other data of this size would move
-    them, and no less than how far all the data would where these are a part. They are no part of `Slice.error`.
+    losses: by "center", the point that is looked at, which lies at `place`, and "highest", of the points evaluated.
+    Their standard errors are those of a mean over independent samples, NaN where the loss does not split into
+    samples: how far other data of this size would move them, and no less than how far all the data would where these
+    are a part. They are no part of `Slice.error`.
     """
 
     samples: int
@@ -48,6 +47,7 @@ class Sampling:
     batchnorm: BatchNorm | None
     statistics: str
     losses: Mapping[str, Measurement]
+    place: str = "the center"
 
     def attributes(self) -> dict[str, Any]:
         """All of it in plain values."""
@@ -64,8 +64,9 @@ class Sampling:
         part = f"{self.samples:,} of {self.of:,}" if self.samples < self.of else f"all {self.of:,}"
         drawn = "" if self.seed is None else f", drawn with seed {self.seed}"
         norm = f", batch-norm with {self.statistics}" if self.statistics else ""
+        places = {"center": self.place, "highest": "the highest point evaluated"}
         errors = [
-            f"{with_error(loss.value, loss.stderr)} at the {_PLACES[place]}"
+            f"{with_error(loss.value, loss.stderr)} at {places[place]}"
             for place, loss in self.losses.items()
             if math.isfinite(loss.stderr)
         ]
@@ -83,7 +84,7 @@ def sampling_of(
     """That of a slice with these `losses` over the `axes`, None where it has none; None for an analytic surface."""
     if not isinstance(obj, Objective):
         return None
-    losses_at = {"center": _measured(obj, plane.center)}
+    losses_at = {"center": _measured(obj, plane.theta)}
     if losses is not None:
         known = np.where(evaluated & np.isfinite(losses), losses, -np.inf)
         index = np.unravel_index(int(known.argmax()), known.shape)
@@ -97,6 +98,7 @@ def sampling_of(
         obj.batchnorm if batchnorms(obj.model) else None,
         statistics_of(obj),
         losses_at,
+        plane.place,
     )
 
 

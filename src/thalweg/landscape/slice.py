@@ -53,7 +53,7 @@ class Slice:
         """What the slice hides: measured when it is first asked for, by some tens of Hessian products, then kept.
 
         From then on `attributes`, `dataset` and `limits` hold it. `tw.landscape.honesty` has options.
-        Raises InvalidArgument where the slice has no objective, or one whose loss at the center is another by now, as
+        Raises InvalidArgument where the slice has no objective, or one whose loss at its point is another by now, as
         that of a model with batch-norm is once it trains on.
         """
         if self.known is not None:
@@ -63,10 +63,10 @@ class Slice:
                 "this slice does not hold its objective: tw.landscape.honesty(obj, plane) measures what it hides"
             )
         if self.sampling is not None:
-            before, now = self.sampling.losses["center"].value, float(self.objective.loss(self.plane.center))
+            before, now = self.sampling.losses["center"].value, float(self.objective.loss(self.plane.theta))
             if not math.isclose(before, now, rel_tol=1e-3, abs_tol=1e-12) and not math.isnan(before):
                 raise InvalidArgument(
-                    f"the objective has changed since this slice was evaluated: its loss at the center was "
+                    f"the objective has changed since this slice was evaluated: its loss at {self.plane.place} was "
                     f"{before:.6g} and is {now:.6g}: evaluate the slice again"
                 )
         return honesty(self.objective, self.plane)
@@ -82,6 +82,11 @@ class Slice:
         """Sentences on what the slice rests on: its data, and how many points were evaluated."""
         told = [str(self.sampling)] if self.sampling is not None else []
         told.append(points_told(int(self.evaluated.sum()), self.evaluated.size, self.error))
+        undefined = ~np.isfinite(next(iter(self.values.values()))[self.evaluated])
+        if undefined.any():
+            told.append(
+                f"At {number(100 * float(undefined.mean()), 2)} % of these the {next(iter(self.values))} is not finite."
+            )
         return (*told, *([f"{self.note[:1].upper()}{self.note[1:]}."] if self.note else []))
 
     @property

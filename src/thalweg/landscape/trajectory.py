@@ -44,7 +44,7 @@ def trajectory_plane(obj: AbstractObjective, checkpoints: Points, *, memory: int
     share, directions = offsets.principal(offsets.gram())
     path, away = offsets.shadows(offsets.center, directions)
     walk = _random_walk_share(len(checkpoints))
-    held = "path's squared distance from its end"
+    held = "path's squared distances to its end"
     return _plane(obj, "trajectory", offsets.center, directions, _around(path), share, walk, held, path, away)
 
 
@@ -80,7 +80,7 @@ def trajectory_informed_plane(
     reach = [max(1.0, 1.1 * float(along)) for along in path.abs().amax(dim=0)]
     extent = tuple((-far, far) for far in reach)
     walk = _random_walk_share(len(checkpoints), centered=True)
-    held = "path's variance around its mean"
+    held = "path's variance"
     return _plane(obj, "trajectory-informed", center, basis * length, extent, share, walk, held, path, away)
 
 
@@ -103,7 +103,7 @@ def _plane(
         directions,
         extent,
         kind,
-        tuple(f"principal direction {i + 1} ({share[i]:.1%} of the path's variance)" for i in range(2)),
+        tuple(f"principal direction {i + 1} ({100 * share[i]:.1f} % of the {held})" for i in range(2)),
         {
             "variance_explained": share[0] + share[1],
             "variance_explained_1": share[0],
@@ -113,8 +113,8 @@ def _plane(
         },
         (
             *shadow(obj.size, 2),
-            f"The plane holds {share[0] + share[1]:.1%} of the {held}; a random walk of {len(path)} points would show "
-            f"{walk:.0%}.",
+            f"The plane holds {100 * (share[0] + share[1]):.1f} % of the {held}; a random walk of {len(path)} points "
+            f"would show {100 * walk:.0f} %.",
             "Checkpoints are projected: the colour under a point is not the loss the run had there "
             f"(up to {farthest:.3g} away from the plane).",
         ),

@@ -30,7 +30,7 @@ def contours(
     path_values: ArrayLike | None = None,
     minima: ArrayLike | None = None,
     marks: Mapping[str, tuple[float, float]] | None = None,
-    center: bool = True,
+    point: tuple[float, float] | None = (0.0, 0.0),
     diverging: bool = False,
     heights: Heights | None = None,
 ) -> Axes:
@@ -40,8 +40,8 @@ def contours(
     ----------
     path: (t, 2) coordinates of checkpoints, first to last. path_values: (t,) their true values, which fill the
         checkpoints' marks in the map's colours: a mark that stands out from the ground lies off the plane.
-    minima: (m, 2) known minima. marks: places to mark by their names. center: whether to mark (0, 0), where it lies
-        within the map and there are no marks.
+    minima: (m, 2) known minima. marks: places to mark by their names. point: what is looked at, marked where it lies
+        within the map and there are neither marks nor a path.
     diverging: whether the colours part at zero, as far on both sides.
     heights: the colour scale, by default the one that suits `values`, linear for an "accuracy": `heights.remarks()`
         says what it cuts off.
@@ -59,10 +59,9 @@ def contours(
     if len(track):
         truth = None if path_values is None else vector(path_values, "path_values", len(track))
         drawn += _path(ax, track, truth, scale, tint)
-    elif center and not marks and x[0] <= 0 <= x[-1] and y[0] <= 0 <= y[-1]:
-        drawn += ax.plot(
-            0, 0, "X", ms=8, mfc="white", mec="black", mew=0.8, ls="", label="the point, (0, 0)", zorder=6
-        )
+    elif point is not None and not marks and x[0] <= point[0] <= x[-1] and y[0] <= point[1] <= y[-1]:
+        label = f"the point, ({point[0]:.4g}, {point[1]:.4g})"
+        drawn += ax.plot(*point, "X", ms=8, mfc="white", mec="black", mew=0.8, ls="", label=label, zorder=6)
     for mark, (across, up) in (marks or {}).items():
         ax.plot(across, up, "o", ms=6, mfc="white", mec="black", mew=0.8, zorder=6)
         box = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8}

@@ -77,7 +77,7 @@ def critical_map(
     """
     places = checked_points(points, "points")
     names = _checked(kinds, len(places))
-    ax = contours(alpha, beta, values, ax, labels=labels, center=False, **options)
+    ax = contours(alpha, beta, values, ax, labels=labels, point=None, **options)
     legend_below(ax, _marks(ax, places, names))
     return ax
 

@@ -47,8 +47,7 @@ def line_stack(
     mean[whole] = lines[:, whole].mean(axis=0)
     bottom[whole], top[whole] = np.quantile(lines[:, whole], band, axis=0)
     ax = axes_for(ax)
-    for line in lines:
-        ax.plot(where, line, color=COLORS["grey"], lw=0.6, alpha=0.7)
+    each = ax.plot(where, lines.T, color=COLORS["grey"], lw=0.6, alpha=0.7, label="a direction each")
     filled = ax.fill_between(
         where,
         bottom,
@@ -66,5 +65,5 @@ def line_stack(
     ax.locator_params(axis="x", nbins=7)
     ax.set_xlabel(wrapped(label, 50))
     ax.set_ylabel(literal(name))
-    legend_below(ax, [*drawn, filled])
+    legend_below(ax, [*drawn, filled, each[0]])
     return ax

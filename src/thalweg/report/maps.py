@@ -37,7 +37,7 @@ def map_exhibit(described: dict[str, Any], minima: list[list[float]]) -> Exhibit
         path=path,
         path_values=truth,
         minima=wells or None,
-        center=origin is None,
+        point=None if origin is not None else (0.0, 0.0),
         heights=heights,
     )
     solid = plots.surface(x, y, loss, labels=_AXES, path=path, path_values=truth, heights=heights)

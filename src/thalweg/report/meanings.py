@@ -70,7 +70,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "slice.distance": ("largest distance from the plane", "of a checkpoint, in units of θ"),
     "slice.facts.variance_explained": (
         "variance explained",
-        "share of the path's squared distance from its end that the plane holds",
+        "share of the path's squared distances to its end that the plane holds",
     ),
     "slice.facts.random_walk_explains": (
         "a random walk would explain",

@@ -90,7 +90,7 @@ def choose_plane(
     if choice is None:
         if isinstance(objective, Surface) and objective.size > 1:
             return axis_plane(objective, domain=objective.domain)
-        choice = "random" if checkpoints is None or len(checkpoints) < 3 else "trajectory"
+        choice = "random" if checkpoints is None else "trajectory"
     if "," in choice:
         return _through(subject, [Path(name.strip()) for name in choice.split(",") if name.strip()])
     one_of("plane", choice, PLANES)
@@ -121,6 +121,7 @@ def slice_landscape(
     span: float = 1.0,
     rtol: float | None = 0.01,
     metrics: Sequence[str] = ("loss",),
+    also: Sequence[str] = (),
     seed: int = 0,
     workers: int = 1,
     advance: Callable[[int, int], None] | None = None,
@@ -144,6 +145,7 @@ def slice_landscape(
             span,
             rtol,
             metrics,
+            also=also,
             run=run,
             grid=GRID,
             workers=workers,

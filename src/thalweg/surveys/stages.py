@@ -297,7 +297,7 @@ def _slice(
 
 def _with_honesty(survey: Survey, found: Slice) -> Slice:
     """The slice with what it hides, where it goes through the point whose eigenpairs are known and hides anything."""
-    center, theta = found.plane.center, survey.subject.theta
+    center, theta = found.plane.theta, survey.subject.theta
     if found.plane.dim >= theta.numel() or not torch.equal(center, theta):
         return found
     hidden = honesty(survey.subject.objective, found.plane, pairs=survey.pairs(), operator=survey.operator)

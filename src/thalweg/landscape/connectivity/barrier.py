@@ -16,6 +16,7 @@ from thalweg.objective import AbstractObjective, Objective
 from thalweg.objective.metrics import sample_losses
 
 _CLOSE = 1e-3
+_ROUNDINGS = 8
 
 
 def along(
@@ -64,7 +65,9 @@ def along(
                 lambda t: -rise(float(t)), bounds=bounds, method="bounded", options={"xatol": _CLOSE}
             )
         at = max((t for t in found if 0 < t < 1), key=height)
-    barrier = max(height(at), 0.0)
+    # Losses that differ by rounding make no barrier.
+    rounding = _ROUNDINGS * torch.finfo(obj.dtype).eps * max(abs(losses[0]), abs(losses[-1]))
+    barrier = height(at) if height(at) > rounding else 0.0
     sought = sorted(found)
     values = {name: torch.tensor([found[t][name] for t in sought], dtype=torch.float64) for name in names}
     highest = max((found[t]["loss"] for t in sought), key=lambda x: x if math.isfinite(x) else math.inf)
