@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,7 +32,9 @@ from thalweg.cli.subject import subject_named, whereabouts
 from thalweg.errors import InvalidArgument, RunConflict
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
     from thalweg.landscape import Plane, Slice
     from thalweg.surveys import Subject
@@ -172,11 +174,11 @@ def landscape(
             seed=seed,
             workers=workers,
             advance=progress.advance,
-            preview=_Preview(picture, target, plane, source, progress.say),
+            preview=_Preview(picture, target, plane, source, along, progress.say),
             command=command_line(),
         )
     relation, source = _place(found.slice.plane, plane, source)
-    save(_figure(found.slice, f"{target} {relation} {source}"), picture)
+    save(_figure(found.slice, f"{target} {relation} {source}", along), picture)
     dataset = folder / "slice.nc"
     found.slice.dataset.to_netcdf(dataset, engine="h5netcdf")
     told = _told(found)
@@ -282,9 +284,15 @@ class _Preview:
     """Draws a map that takes long while it is being made, and says so."""
 
     def __init__(
-        self, picture: Path, target: str, plane: str | None, source: str, say: Callable[[str], None]
+        self,
+        picture: Path,
+        target: str,
+        plane: str | None,
+        source: str,
+        along: Sequence[str],
+        say: Callable[[str], None],
     ) -> None:
-        self._picture, self._named, self._say = picture, (target, plane, source), say
+        self._picture, self._named, self._along, self._say = picture, (target, plane, source), along, say
         self._drawn = time.monotonic()
 
     def __call__(self, found: Slice) -> None:
@@ -292,7 +300,7 @@ class _Preview:
             return
         target, plane, source = self._named
         relation, source = _place(found.plane, plane, source)
-        save(_figure(found, f"{target} {relation} {source}, so far"), self._picture)
+        save(_figure(found, f"{target} {relation} {source}, so far", self._along), self._picture)
         self._say(f"{found.caption[0]} A picture so far: {self._picture}")
         self._drawn = time.monotonic()
 
@@ -305,8 +313,16 @@ def _place(chosen: Plane, plane: str | None, source: str) -> tuple[str, str]:
     return "through", f"{', '.join(first)} and {last}"
 
 
-def _figure(found: Slice, title: str) -> Figure:
-    """A panel for each metric."""
+def _nearest(found: Slice, name: str) -> NDArray[np.float64]:
+    """A metric that is known at the evaluated points only, at the others that of the nearest of them."""
+    from scipy.ndimage import distance_transform_edt
+
+    nearest: Any = distance_transform_edt(~found.evaluated, return_distances=False, return_indices=True)
+    return found.values[name][tuple(nearest)]
+
+
+def _figure(found: Slice, title: str, along: Sequence[str] = ()) -> Figure:
+    """A panel for each metric; those `along` are known where the others were evaluated."""
     from thalweg import plots
 
     axes = list(found.axes.values())
@@ -318,6 +334,8 @@ def _figure(found: Slice, title: str) -> Figure:
         figure, canvases = panels(len(found.values), title)
         for ax, (name, values) in zip(canvases, found.values.items(), strict=True):
             words = WORDS.get(name, name)
+            if name in along:
+                values, words = _nearest(found, name), f"{words}, of the nearest point evaluated"
             if len(axes) == 1:
                 places = {mark: place[0] for mark, place in (marks or {}).items()}
                 plots.line_slice(axes[0], values, None, ax, label=labels[0], name=words, marks=places)

@@ -93,7 +93,7 @@ def choose_plane(
         choice = "random" if checkpoints is None else "trajectory"
     if "," in choice:
         return _through(subject, [Path(name.strip()) for name in choice.split(",") if name.strip()])
-    one_of("plane", choice, PLANES)
+    one_of("plane", choice, (*PLANES, "A,B", "A,B,C"))
     if choice.startswith("trajectory"):
         if checkpoints is None or not isinstance(objective, Objective):
             raise InvalidArgument(f"plane {choice!r} needs the checkpoints of a run: give --trajectory")

@@ -69,7 +69,8 @@ class Eigenpairs:
         if self.gaps is None:
             return self.residuals
         size = self.values.abs().max()
-        rounding = torch.finfo(self.values.dtype).eps * size
+        # A product is the sum of many terms, each rounded.
+        rounding = 4 * torch.finfo(self.values.dtype).eps * size
         least = torch.minimum(self.residuals, self.residuals.square() / self.gaps + rounding)
         return least.clamp_min(self.accuracy * float(size))
 
