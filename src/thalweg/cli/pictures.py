@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -206,16 +207,31 @@ def _draw(found: list[NetworkPicture], folder: Path) -> list[Path]:
     ]
     files = [folder / f"{NAME}{suffix}" for suffix in (".png", ".svg")]
     with plots.paper():
-        figure = plots.side_by_side(panels, labels=("random direction α", "random direction β"))
+        figure = plots.side_by_side(
+            panels, labels=("random direction α", "random direction β"), remarks=_remarks(found)
+        )
         for file in files:
             save(figure, file)
     return files
 
 
+def _remarks(found: Sequence[NetworkPicture]) -> list[str]:
+    """What the maps rest on, and what they cannot show."""
+    images, curved = found[0].samples
+    error = max(network.loss.error for network in found)
+    known = f", interpolated to {number(100 * error, 2)} %" if error else ""
+    return [
+        f"Loss: on {images:,} of the images trained on{known}. Ratios: of the whole Hessian on {curved:,} of them, "
+        "with the error of its eigenvalues.",
+        f"One filter-normalized random plane around each network, a shadow of at least "
+        f"{min(network.parameters for network in found):,} dimensions; another plane or seed has other numbers.",
+    ]
+
+
 def _note(network: NetworkPicture) -> str:
     accuracy = f"test accuracy {100 * network.quality['test']['accuracy']['value']:.0f} %"
     bent = network.nonconvexity
-    return accuracy if bent is None else f"{accuracy}, mean |λmin/λmax| {number(bent.ratio, 2)}"
+    return accuracy if bent is None else f"{accuracy}\nmean |λmin/λmax| {with_error(bent.ratio, bent.error)}"
 
 
 def _as_json(network: NetworkPicture) -> dict[str, Any]:

@@ -44,11 +44,16 @@ class Panel:
 
 
 def side_by_side(
-    panels: Sequence[Panel], *, name: str = "loss", labels: tuple[str, str] = ("α", "β")
+    panels: Sequence[Panel],
+    *,
+    name: str = "loss",
+    labels: tuple[str, str] = ("α", "β"),
+    remarks: Sequence[str] = (),
 ) -> Figure:
     """A figure with a column for each panel: contours, the surface, and, where all have some, the ratios.
 
-    All maps share one scale, logarithmic where all values are positive; all ratios another, linear one.
+    All maps share one scale, logarithmic where all values are positive; all ratios another, linear one. remarks:
+    sentences for its foot.
     Raises InvalidArgument for no panels, or wrong shapes.
     Source: Li et al. (2018), Visualizing the loss landscape of neural nets, figures 5 to 7.
     """
@@ -62,9 +67,9 @@ def side_by_side(
         if panel.ratios is not None
     ]
     ratios = ratios if len(ratios) == len(panels) else []
-    layout = _Layout(
-        len(panels), 1 + max(panel.note.count("\n") + bool(panel.note) for panel in panels), bool(ratios)
-    )
+    titles = 1 + max(panel.note.count("\n") + bool(panel.note) for panel in panels)
+    foot = " ".join(["✖ is the network.", *scale.remarks(name), *remarks])
+    layout = _Layout(len(panels), titles, bool(ratios), foot)
     for i, (panel, (x, y, values)) in enumerate(zip(panels, maps, strict=True)):
         ax = layout.axes(0, i)
         bar = layout.bar(0) if i == len(panels) - 1 else False
@@ -85,8 +90,6 @@ def side_by_side(
         _ratio_map(ax, x, y, found, highest or 1.0, layout.bar(2) if i == len(panels) - 1 else None)
         # The cells of the outermost points reach beyond the map.
         _frame(ax, maps[i][0], maps[i][1], labels, leftmost=not i)
-    remarks = ["✖ is the network.", *scale.remarks(name)]
-    layout.foot(" ".join(remarks))
     return layout.figure
 
 
@@ -101,7 +104,7 @@ def shared_scale(fields: Sequence[Floats]) -> Heights:
 class _Layout:
     """Axes in rows and columns, placed in inches: layout engines leave wide margins around surfaces."""
 
-    def __init__(self, columns: int, title_lines: int, ratios: bool) -> None:
+    def __init__(self, columns: int, title_lines: int, ratios: bool, foot: str) -> None:
         from matplotlib.figure import Figure
 
         first = 0.1 + title_lines * _LINE
@@ -109,9 +112,11 @@ class _Layout:
         self.tops = [first, below, below + _SIDE + _LINE]
         self.end = _LEFT + columns * (_SIDE + _BETWEEN) - _BETWEEN
         self.width = self.end + _RIGHT
-        self.height = self.tops[2] + (_SIDE + _LABELS if ratios else 0) + _FOOT
+        told = wrapped(foot, int(15 * self.width))
+        self.height = self.tops[2] + (_SIDE + _LABELS if ratios else 0) + _FOOT + told.count("\n") * _LINE
         self.figure: Any = Figure(figsize=(self.width, self.height))
         self.figure.set_layout_engine("none")
+        self.figure.text(_LEFT / self.width, 0.12 / self.height, told, size=8.5, color="0.3", linespacing=1.3)
 
     def axes(self, row: int, column: int) -> Any:
         return self._add(self._left(column), self.tops[row], _SIDE, _SIDE)
@@ -128,11 +133,6 @@ class _Layout:
 
     def bar(self, row: int) -> Any:
         return self._add(self.end + 0.12, self.tops[row], _BAR, _SIDE)
-
-    def foot(self, text: str) -> None:
-        self.figure.text(
-            _LEFT / self.width, 0.12 / self.height, wrapped(text, int(15 * self.width)), size=8.5, color="0.3"
-        )
 
     def _left(self, column: int) -> float:
         return _LEFT + column * (_SIDE + _BETWEEN)
