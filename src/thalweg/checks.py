@@ -5,16 +5,16 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 
 from thalweg.errors import InvalidArgument
 
 
 def whole(name: str, value: object, least: int = 1) -> int:
     """`value` if it is an integer of at least `least`, or InvalidArgument."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise InvalidArgument(f"{name} must be an integer of at least {least}, got {value!r}")
-    return value
+    return int(value)
 
 
 def positive(name: str, value: object) -> None:

@@ -304,3 +304,27 @@ def test_the_run_holds_the_map_and_the_points(tmp_path):
     assert own["evaluated"].dtype == bool
     assert own.attrs["error"] == found.error
     own.to_netcdf(tmp_path / "own.nc", engine="h5netcdf")
+
+
+@pytest.mark.parametrize("end", [-1, 1])
+@pytest.mark.parametrize("hole", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: 1 + x**2,
+        lambda x: np.exp(3 * x),
+        # Grows without bound towards the hole.
+        lambda x: 3 - np.log(np.maximum(1 - x, 1e-9)),
+    ],
+)
+def test_a_line_with_one_coarse_point_that_is_not_finite(function, hole, end):
+    """Of seven coarse points six are left, with the fewest that a surrogate needs."""
+    line = np.linspace(-1, 1, 201)
+    exact = np.where(line == end, hole, function(line))[:, None]
+    none = np.array([], dtype=np.intp)
+    asked = Refinement(
+        line[:, None], (201,), lambda i: exact[i], none, np.zeros((0, 1)), np.zeros((0, 1))
+    ).run(0.01)
+    assert (~np.isfinite(exact)).sum() == 1
+    assert true_error(asked.values, exact) <= asked.error
+    np.testing.assert_array_equal(asked.values[asked.evaluated], exact[asked.evaluated])

@@ -238,6 +238,88 @@ def test_other_things_in_place_of_planes_slices_and_ends() -> None:
             trajectory_plane(objective, wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("seed", "told"), [(0.5, "0.5"), (-1, "-1"), ("0", "'0'"), (True, "True"), (None, "None")]
+)
+def test_seeds(seed, told) -> None:
+    objective = classifier()
+    for call in (random_plane, random_line, stack):
+        with refused(f"seed must be an integer of at least 0, got {re.escape(told)}"):
+            call(objective, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("axes", "told"),
+    [
+        ((0,), "axes must be two coordinates, got "),
+        ((0, 1, 2), "axes must be two coordinates, got "),
+        ((), "axes must be two coordinates, got "),
+        ((0, -1), "axes must be an integer of at least 0, got -1"),
+        ((0.0, 1.0), "axes must be an integer of at least 0, got 0.0"),
+        ((0, 9999), "axes must be below the dimension 316, got 9999"),
+        ((3, 3), "axes must be two different ones, got 3 twice"),
+    ],
+)
+def test_axes(axes, told) -> None:
+    with refused(told):
+        axis_plane(classifier(), axes=axes)
+
+
+def test_domains_of_other_shapes() -> None:
+    objective = classifier()
+    n = objective.size
+    for domain in (
+        torch.zeros(n),
+        torch.zeros(n, 3),
+        torch.zeros(2, n),
+        torch.zeros(2, 2),
+        (-1.0, 1.0),
+        [[0, 1]],
+    ):
+        shape = re.escape(str(tuple(torch.as_tensor(domain).shape)))
+        with refused(rf"domain must have shape \({n}, 2\), got {shape}", ShapeMismatch):
+            axis_plane(objective, domain=domain)
+    box = torch.tensor([[-1.0, 2.0]]).expand(n, 2)
+    assert axis_plane(objective, domain=box.tolist()).extent == ((-1.0, 2.0),) * 2
+
+
+def test_points_of_other_types() -> None:
+    a, b, c = torch.eye(3, dtype=torch.float64)
+    with refused("b must be torch.float64 on cpu like the others, got torch.float32"):
+        plane_through(a, b.float(), c)
+    with refused("c must be torch.float64 on cpu like the others, got torch.int64"):
+        plane_through(a, b, c.long())
+    with refused("b must be torch.float32 on cpu like the others, got torch.float64"):
+        line_through(a.float(), b)
+    with refused("b must be torch.float64 on cpu like the others, got torch.float64 on meta"):
+        line_through(a, b.to("meta"))
+    for kind in (torch.int64, torch.bool, torch.complex64):
+        with refused(f"a must be a floating-point type on cpu like the others, got {kind} on cpu"):
+            line_through(a.to(kind), b.to(kind))
+
+
+@pytest.mark.parametrize("of", ["model", "state", "generator", "number"])
+def test_one_thing_in_place_of_checkpoints(of) -> None:
+    objective = classifier()
+    plane = random_plane(objective)
+    wrong, name = {
+        "model": (objective.model, "Sequential"),
+        "state": (objective.model.state_dict(), "OrderedDict"),
+        "generator": ((point for point in [objective.point] * 3), "generator"),
+        "number": (3, "int"),
+    }[of]
+    with refused(f"checkpoints must be a list of points, models or state dictionaries, got {name}"):
+        fitting_error(objective, plane, wrong)
+
+
+@pytest.mark.parametrize("path", [bezier_path, polygon_path])
+@pytest.mark.parametrize("optimizer", ["adam", 0.1])
+def test_an_optimizer_that_makes_none(path, optimizer) -> None:
+    objective = classifier()
+    with refused(f"optimizer must be a function of parameters, .*SGD.*, got {optimizer!r}"):
+        path(objective, objective.point, objective.point + 1, optimizer=optimizer)
+
+
 @pytest.mark.parametrize("path", [bezier_path, polygon_path])
 def test_a_misspelt_option_of_a_path(path) -> None:
     objective = classifier()

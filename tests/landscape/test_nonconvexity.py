@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,8 @@ import torch.nn.functional as F
 import thalweg as tw
 from landscape.models import cancer, relu_network
 from thalweg.errors import InvalidArgument
-from thalweg.landscape import axis_plane, evaluate, nonconvexity, random_plane
+from thalweg.landscape import Slice, axis_plane, evaluate, nonconvexity, random_line, random_plane
+from thalweg.landscape.nonconvexity import convexity_ratios
 
 CURVED = ["lambda_max", "lambda_min"]
 
@@ -45,6 +49,70 @@ def test_a_network_against_dense_matrices() -> None:
             ratios.append(max(0.0, -float(values[0])) / abs(float(values[-1])))
     told = nonconvexity(found)
     assert told.ratio == pytest.approx(np.mean(ratios), abs=2 * told.error)
+
+
+@pytest.mark.parametrize(
+    ("largest", "smallest", "ratio"),
+    [
+        (1, -10, 10),
+        (-1, -10, 10),
+        (10, -1, 0.1),
+        (2, -2, 1),
+        (1, 0, 0),
+        (2, 1, 0),
+        (0, 0, 0),
+        (0, -1, np.nan),
+        (np.nan, -1, np.nan),
+        (np.nan, 1, np.nan),
+        (1, np.nan, np.nan),
+        (np.inf, 1, np.nan),
+        (1, -np.inf, np.nan),
+    ],
+)
+def test_ratios(largest: float, smallest: float, ratio: float) -> None:
+    # A warning would be an error to whoever turns them into such.
+    with np.errstate(all="raise"):
+        found = convexity_ratios(np.array([[largest]], dtype=float), np.array([[smallest]], dtype=float))
+    np.testing.assert_allclose(found, [[ratio]], rtol=1e-15)
+
+
+def with_eigenvalues(largest: Sequence[float], smallest: Sequence[float]) -> Slice:
+    """A line whose points have these eigenvalues."""
+    bowl = tw.surfaces.quadratic(condition_number=5)
+    found = evaluate(bowl, random_line(bowl, "none"), len(largest), metrics=CURVED)
+    return replace(found, values={"lambda_max": np.array(largest), "lambda_min": np.array(smallest)})
+
+
+@pytest.mark.parametrize("larger", [-10.0, 10.0])
+@pytest.mark.parametrize(("up", "down"), [(1, 1), (1, -1), (-1, 1), (-1, -1)])
+def test_the_error_covers_a_hundredth_of_the_larger_eigenvalue(larger: float, up: int, down: int) -> None:
+    """Both are known to a hundredth of the larger in size, which of the smaller is a tenth here."""
+    largest, smallest = (1.0, larger) if larger < 0 else (larger, -1.0)
+    told = nonconvexity(with_eigenvalues([largest] * 3, [smallest] * 3))
+    assert told.ratio == pytest.approx(-smallest / largest)
+    off = 0.01 * abs(larger)
+    true = -(smallest + down * off) / (largest + up * off)
+    assert abs(told.ratio - true) <= told.error
+    assert told.error < 0.25 * told.ratio
+
+
+def test_points_without_a_ratio_are_left_out() -> None:
+    told = nonconvexity(with_eigenvalues([0.0, 4.0, 4.0, np.nan, 0.0], [-1.0, -2.0, 1.0, -1.0, 0.0]))
+    # (0.5 + 0 + 0) / 3; where both are 0 it is flat, and convex.
+    assert (told.ratio, told.points) == (pytest.approx(0.5 / 3), 3)
+    assert told.negative == pytest.approx(1 / 3)
+    assert np.isfinite(told.error)
+    with pytest.raises(
+        InvalidArgument, match="no point with eigenvalues that are finite and a λmax other than 0"
+    ):
+        nonconvexity(with_eigenvalues([0.0, 0.0, np.nan], [-1.0, -2.0, 1.0]))
+
+
+def test_a_surface_that_is_flat_or_bends_down() -> None:
+    """Of −y² the Hessian is diag(0, −2): there is no ratio anywhere."""
+    ridge = tw.surfaces.Surface("ridge", lambda x: -(x[1] ** 2) + 0 * x[0], [0.0, 0.0])
+    with pytest.raises(InvalidArgument, match="a λmax other than 0"):
+        nonconvexity(evaluate(ridge, axis_plane(ridge), 3, metrics=CURVED))
 
 
 def test_bad_input() -> None:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from landscape.models import cancer, relu_network
-from thalweg.errors import InvalidArgument, OutOfMemory
+from thalweg.errors import InvalidArgument, OutOfMemory, ThalwegError
 from thalweg.landscape import evaluate, random_plane
 from thalweg.landscape.pointwise import pointwise
 from thalweg.landscape.workers import Workers
@@ -86,6 +86,64 @@ def test_what_a_worker_raises_is_raised() -> None:
         workers([[0.0, 0.0]])
 
 
+class Unpicklable(RuntimeError):
+    """Holds what no other process can be given."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.held = lambda: None
+
+
+class OfTwo(RuntimeError):
+    """Can be taken apart but not put together again: it is made of two arguments and keeps one."""
+
+    def __init__(self, what: str, where: int) -> None:
+        super().__init__(f"{what} at {where}")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Unpicklable("no such thing"), "Unpicklable: no such thing"),
+        (OfTwo("no such thing", 3), "OfTwo: no such thing at 3"),
+    ],
+)
+def test_an_exception_that_stays_behind_is_told(error: Exception, told: str) -> None:
+    found = objective()
+    plane = random_plane(found)
+
+    def measure(theta: torch.Tensor) -> dict[str, float]:
+        raise error
+
+    with (
+        Workers(2, plane, lambda: nullcontext(measure)) as workers,
+        pytest.raises(ThalwegError, match=f"^{told}$"),
+    ):
+        workers([[0.0, 0.0], [0.1, 0.0], [0.2, 0.0]])
+
+
+class Slow(torch.nn.Module):
+    """Gives way to other processes before the layers after it read their weights."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        time.sleep(1e-3)
+        return x
+
+
+def test_a_model_in_shared_memory() -> None:
+    """Each worker moves weights of its own, not those that all of them share."""
+    model = torch.nn.Sequential(Slow(), relu_network(torch.nn.Tanh))
+    found = Objective(model, F.cross_entropy, cancer(60))
+    plane = random_plane(found)
+    alone = evaluate(found, plane, 9, rtol=0)
+    model.share_memory()
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    both = evaluate(found, plane, 9, rtol=0, workers=2)
+    np.testing.assert_allclose(both.values["loss"], alone.values["loss"], rtol=1e-9)
+    assert all(map(torch.equal, before, model.parameters()))
+    assert all(parameter.is_shared() for parameter in model.parameters())
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_killed_at_any_moment(tmp_path: Path, seed: int) -> None:
     """Also run with 20 moments, once: the same map each time, no committed point again."""
@@ -138,3 +196,9 @@ def test_bad_input() -> None:
         evaluate(found, random_plane(found), workers=0)
     with pytest.raises(InvalidArgument, match="rtol=0 evaluates every point"):
         evaluate(found, random_plane(found), rtol=None, workers=2)
+
+
+def test_an_unknown_metric_is_one_with_workers_too() -> None:
+    objective = Objective(torch.nn.Linear(4, 3), F.mse_loss, (torch.randn(5, 4), torch.randn(5, 3)))
+    with pytest.raises(InvalidArgument, match="metric must be"):
+        evaluate(objective, random_plane(objective), 9, rtol=0, metrics=["los"], workers=2)

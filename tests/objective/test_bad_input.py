@@ -48,6 +48,7 @@ CONSTRUCTION = [
     ({"parameters": []}, r"parameters=\[\] selects none"),
     ({"parameters": lambda name, p: False}, "parameters=<function .* selects none"),
     ({"parameters": 3}, "parameters must be None, name patterns or a predicate, got int"),
+    ({"parameters": [1]}, r"parameters must be None, name patterns or a predicate, got \[1\]"),
     ({"loss_fn": "mse"}, "loss_fn must be callable, got str"),
     ({"loss_fn": nn.MSELoss}, r"loss_fn must be a function or a module, got a class: MSELoss\(\)"),
     ({"batch_loss": 3, "loss_fn": None}, "batch_loss must be callable, got int"),

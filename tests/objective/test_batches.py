@@ -252,3 +252,108 @@ def test_count_weighs_batches():
     assert_same(objective.loss(), wanted.detach())
     with pytest.raises(InvalidArgument, match="count: the weights of all batches sum to 0"):
         Objective(model, data=batches, batch_loss=loss, count=lambda batch: 0.0)
+
+
+def held(data, model=None, loss=F.cross_entropy, **options):
+    """The batches of an objective, and the list of what it keeps of a pass."""
+    batches = Objective(model or mlp(), loss, data, **options).batches
+    return batches, batches._views
+
+
+def same_objects(a, b):
+    return len(a) == len(b) and all(
+        weight == again and batch is kept for (weight, batch), (again, kept) in zip(a, b, strict=True)
+    )
+
+
+PAIRS = [(X[:7], Y[:7]), (X[7:], Y[7:])]
+
+
+@pytest.mark.parametrize("microbatch", [None, 3])
+def test_pieces_of_data_in_memory_are_made_once(microbatch):
+    batches, kept = held(PAIRS, microbatch=microbatch)
+    assert kept == []
+    first, second = list(batches), list(batches)
+    assert len(first) == len(kept) == (2 if microbatch is None else 5)
+    assert same_objects(first, second)
+    assert sum(weight for weight, _ in first) == pytest.approx(1)
+    assert torch.equal(torch.cat([x for _, (x, _) in second]), X)
+    # They take no memory of their own.
+    whole = {x.untyped_storage().data_ptr() for x, _ in PAIRS}
+    assert {x.untyped_storage().data_ptr() for _, (x, _) in second} == whole
+
+
+def test_nothing_is_kept_of_a_pass_that_stopped():
+    batches, kept = held(PAIRS, microbatch=3)
+    for stop in (1, 2, 4):
+        for number, _ in enumerate(batches, 1):
+            if number == stop:
+                break
+        assert kept == []
+    passed = iter(batches)
+    for _ in range(5):
+        next(passed)
+    # Not known to be the last one yet.
+    assert kept == []
+    assert next(passed, None) is None
+    assert len(kept) == 5
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_only_data_that_need_no_conversion_are_kept(form):
+    """In the type of the model they are views; widened ones, and those of a loader read anew, would take memory."""
+    batches, kept = held(FORMS[form](), batch_size=4)
+    first, second = list(batches), list(batches)
+    assert same_objects(first, second)
+    assert same_objects(first, kept)
+    if form not in ("tensors", "list of unequal batches", "single precision"):
+        batches, kept = held(FORMS[form](), batch_size=4, memory_budget=0)
+        list(batches)
+        assert kept == []
+
+
+def test_widened_data_are_not_kept():
+    for data in (
+        (X.float(), Y),
+        [(X.float(), Y)],
+        TensorDataset(X.float(), Y),
+        [PAIRS[0], (X.float()[7:], Y[7:])],
+    ):
+        batches, kept = held(data)
+        for _ in range(2):
+            assert all(x.dtype == torch.float64 for _, (x, _) in batches)
+            assert kept == []
+
+
+def test_passes_inside_each_other_have_all_pieces():
+    batches, _ = held(PAIRS, microbatch=3)
+    due = [X[:3], X[3:6], X[6:7], X[7:10], X[10:]]
+    for _ in range(2):
+        outer = []
+        for _, (x, _) in batches:
+            outer.append(x)
+            inner = [other for _, (other, _) in batches]
+            assert len(inner) == len(due)
+            assert all(map(torch.equal, inner, due))
+        assert len(outer) == len(due)
+        assert all(map(torch.equal, outer, due))
+
+
+def test_halves_have_pieces_of_their_own():
+    batches, kept = held(PAIRS)
+    assert len(list(batches)) == 2
+    halves = batches.halved()
+    assert halves._views == []
+    sizes = [len(x) for _, (x, _) in halves]
+    assert sizes == [3, 3, 1, 3, 1]
+    assert len(halves._views) == 5
+    assert len(kept) == len(list(batches)) == 2
+    assert sum(weight for weight, _ in halves) == pytest.approx(1)
+
+
+def test_a_sample_has_pieces_of_its_own():
+    objective = Objective(mlp(), F.cross_entropy, PAIRS)
+    list(objective.batches)
+    part = objective.sample(5).batches
+    assert part._views == []
+    assert sum(len(x) for _, (x, _) in part) == 5

@@ -262,3 +262,31 @@ def test_a_loss_that_is_no_mean_over_samples_is_not_split() -> None:
         Objective(model, kept, (x[:8], y[:8]), microbatch=5).loss()
     counted = Objective(model, kept, (x, y), microbatch=5, count=lambda batch: float((batch[1] >= 0).sum()))
     assert counted.loss().item() == pytest.approx(kept(model(x), y).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("form", ["list", "one dict"])
+@pytest.mark.parametrize("way", ["batch_loss", "outputs"])
+def test_a_users_function_may_take_elements_out_of_its_batch(way, form):
+    model = mlp()
+    batches = [{"x": X[:4], "labels": CLASSES[:4]}, {"x": X[4:], "labels": CLASSES[4:]}]
+    data = batches if form == "list" else {"x": X, "labels": CLASSES}
+
+    def batch_loss(model, batch):
+        labels = batch.pop("labels")
+        return F.cross_entropy(model(batch["x"]), labels)
+
+    def outputs(model, batch):
+        labels = batch.pop("labels")
+        return model(batch.pop("x")), labels
+
+    own = (
+        {"batch_loss": batch_loss}
+        if way == "batch_loss"
+        else {"outputs": outputs, "loss_fn": F.cross_entropy}
+    )
+    objective = Objective(model, data=data, batch_size=4 if form == "one dict" else None, **own)
+    due = F.cross_entropy(model(X), CLASSES).detach()
+    values = [objective.loss(), objective.loss(), objective.at().loss()]
+    assert values[0] == values[1] == values[2]
+    assert_same(values[0], due)
+    assert all(sorted(batch) == ["labels", "x"] for batch in batches)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from thalweg.errors import InvalidArgument
+from thalweg.landscape import evaluate, interpolate, random_line
 from thalweg.objective import Measurement, Objective
 
 from .zoo import OwnLoss, Tied, classes, convolutional, mlp, normal, seeded
@@ -268,3 +269,28 @@ def test_standard_error_of_the_accuracy():
 def test_the_spread_of_one_sample_is_none():
     found = Objective(mlp(), F.cross_entropy, (X[:1], Y[:1])).at().measure(["loss"])["loss"]
     assert math.isnan(found.stderr)
+
+
+def test_no_standard_error_where_targets_are_dictionaries():
+    model, weights = mlp(), normal(N, seed=2).abs()
+    target = {"labels": Y, "weights": weights}
+
+    def loss(z, y):
+        return (y["weights"] * F.cross_entropy(z, y["labels"], reduction="none")).mean()
+
+    objective = Objective(model, loss, [(X, target)])
+    due = loss(model(X), target).item()
+    found = objective.at().measure(["loss", "gradient_norm"])
+    assert found["loss"].value == pytest.approx(due, rel=1e-12)
+    assert math.isnan(found["loss"].stderr)
+    assert found["loss"].samples == N
+    line = random_line(objective)
+    slice_ = evaluate(objective, line, 5)
+    other = mlp()
+    for t, value in zip(slice_.axes["alpha"], slice_.values["loss"], strict=True):
+        nn.utils.vector_to_parameters(line.at([float(t)]), other.parameters())
+        assert value == pytest.approx(loss(other(X), target).item(), rel=1e-12)
+    assert math.isnan(slice_.sampling.losses["center"].stderr)
+    path = interpolate(objective, model, line.at([1.0]), points=5)
+    assert float(path.losses[0]) == pytest.approx(due, rel=1e-12)
+    assert math.isnan(path.error)

@@ -38,7 +38,7 @@ def convexity_ratios(largest: NDArray[np.float64], smallest: NDArray[np.float64]
     """abs(λmin/λmax) of arrays of one shape: 0 where λmin is not negative, NaN where it is not finite."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where(smallest < 0, -smallest / np.abs(largest), smallest * 0 + largest * 0)
-    return np.where(np.isfinite(ratios), ratios, np.nan)
+    return np.where(np.isfinite(ratios) & np.isfinite(largest), ratios, np.nan)
 
 
 def nonconvexity(found: Slice) -> NonConvexity:
@@ -60,6 +60,7 @@ def nonconvexity(found: Slice) -> NonConvexity:
     edge = np.maximum(np.abs(largest), np.abs(smallest))
     ratios = convexity_ratios(largest, smallest)
     # Both are known to a hundredth of the larger one.
-    error = TOL * float(np.mean(np.maximum(1, ratios) * (1 + ratios)))
+    share = TOL * np.maximum(1, ratios)
+    error = float(np.mean(np.where(share < 1, share * (1 + ratios) / np.maximum(1 - share, TOL), np.inf)))
     negative = float(np.mean(smallest < -TOL * edge))
     return NonConvexity(float(ratios.mean()), error, negative, int(known.sum()))

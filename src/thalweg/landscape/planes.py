@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 import torch
@@ -234,8 +234,8 @@ def axis_plane(obj: AbstractObjective, axes: tuple[int, int] = (0, 1), domain: T
     """
     require_objective(obj)
     center = obj.point
-    if len(axes) != 2:
-        raise InvalidArgument(f"axes must be two coordinates, got {len(axes)}")
+    if not isinstance(axes, Sequence) or len(axes) != 2:  # pyright: ignore[reportUnnecessaryIsInstance] - users pass one
+        raise InvalidArgument(f"axes must be two coordinates, got {axes}")
     for axis in axes:
         if whole("axes", axis, 0) >= obj.size:
             raise InvalidArgument(f"axes must be below the dimension {obj.size}, got {axis}")

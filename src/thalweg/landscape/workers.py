@@ -101,7 +101,19 @@ def _work(
         other.close()
     # OpenMP's threads do not survive the copy.
     torch.set_num_threads(1)
-    with suppress(EOFError, KeyboardInterrupt, ConnectionError), measure() as evaluate:
+    with suppress(EOFError, KeyboardInterrupt, ConnectionError):
+        try:
+            _serve(connection, plane, measure)
+        except Exception as error:
+            # Of entering the measurement, in answer to the first place.
+            connection.recv()
+            connection.send(_sendable(error))
+
+
+def _serve(
+    connection: Connection, plane: Plane, measure: Callable[[], AbstractContextManager[Measure]]
+) -> None:
+    with measure() as evaluate:
         while True:
             place = connection.recv()
             try:

@@ -85,7 +85,7 @@ class BatchLoss(nn.Module):
                 f"loss_fn needs batches (inputs, target), got a {type(batch).__name__}: use batch_loss=f "
                 "with f(model, batch) for batches of another shape"
             )
-        *inputs, target = cast("tuple[Any, ...]", batch)
+        *inputs, target = cast("tuple[Any, ...]", _own(batch))
         keywords = len(inputs) == 1 and isinstance(inputs[0], dict)
         output = self.model(**inputs[0]) if keywords else self.model(*inputs)
         return _tensor(output), target

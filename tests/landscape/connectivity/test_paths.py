@@ -148,6 +148,57 @@ def test_an_infinite_wall() -> None:
     assert interpolate(surface, A, B).barrier == math.inf
 
 
+@pytest.mark.parametrize("points", [25, 50])
+def test_no_place_is_evaluated_twice(points: int) -> None:
+    """Wherever the top lies: i steps of 1/(points − 1) are another number than i/(points − 1)."""
+    a, b = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+    grid = torch.arange(points, dtype=torch.float64) / (points - 1)
+    for top in torch.linspace(0.05, 0.95, 40, dtype=torch.float64):
+
+        def hill(x: torch.Tensor, top: torch.Tensor = top) -> torch.Tensor:
+            return torch.exp(-20 * (x[0] - top) ** 2)
+
+        found = interpolate(tw.surfaces.Surface("hill", hill, [0.0]), a, b, points=points)
+        assert float(found.t.diff().min()) > 1e-9
+        assert found.evaluations == len(found.t) == len(found.losses)
+        assert set(grid.tolist()) <= set(found.t.tolist())
+        t = torch.linspace(0, 1, 10_001, dtype=torch.float64)
+        rises = hill(t[None]) - (1 - t) * hill(a) - t * hill(b)
+        # Within a thousandth of the top the hill falls by 20 millionths.
+        assert found.barrier == pytest.approx(float(rises.max()), abs=3e-5)
+
+
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+@pytest.mark.parametrize(("end", "sign"), [("a", 1), ("b", -1)])
+def test_an_end_without_a_finite_loss_is_named(end: str, sign: int, bad: float) -> None:
+    def formula(x: torch.Tensor) -> torch.Tensor:
+        return torch.where(sign * x[0] > 0.99, bad, x[0] ** 2)
+
+    surface = tw.surfaces.Surface("edge", formula, [0.0, 0.0])
+    told = rf"^{end} must have a finite loss for a path to rise above it, got {bad}$"
+    with pytest.raises(InvalidArgument, match=told):
+        interpolate(surface, A, B)
+
+
+def test_a_path_leaves_the_random_state_alone() -> None:
+    """A loader that is read anew draws a seed at each pass."""
+    x, y = digits()
+    data = torch.utils.data.TensorDataset(x[:60], y[:60])
+    model, other = nn.Linear(64, 10), nn.Linear(64, 10)
+    for shuffle in (False, True):
+        loader = torch.utils.data.DataLoader(data, batch_size=16, shuffle=shuffle)
+        obj = tw.Objective(model, F.cross_entropy, loader, memory_budget=0)
+        assert not obj.batches.cached
+        before = torch.get_rng_state()
+        # More than two passes.
+        found = bezier_path(obj, model, other, steps=10, points=3)
+        assert torch.equal(torch.get_rng_state(), before)
+        again = bezier_path(obj, model, other, steps=10, points=3)
+        assert torch.equal(found.controls, again.controls)
+        held = tw.Objective(model, F.cross_entropy, list(torch.utils.data.DataLoader(data, batch_size=16)))
+        assert torch.equal(found.controls, bezier_path(held, model, other, steps=10, points=3).controls)
+
+
 def test_bad_input() -> None:
     obj = tw.Objective(nn.Linear(3, 2), F.cross_entropy, (torch.zeros(4, 3), torch.zeros(4).long()))
     model = nn.Linear(3, 2)
