@@ -65,8 +65,9 @@ def along(
                 lambda t: -rise(float(t)), bounds=bounds, method="bounded", options={"xatol": _CLOSE}
             )
         at = max((t for t in found if 0 < t < 1), key=height)
-    # Losses that differ by rounding make no barrier.
-    rounding = _ROUNDINGS * torch.finfo(obj.dtype).eps * max(abs(losses[0]), abs(losses[-1]))
+    # Losses that differ by rounding make no barrier; in half precision a mean over many samples is better than theirs.
+    precision = min(torch.finfo(obj.dtype).eps, torch.finfo(torch.float32).eps)
+    rounding = _ROUNDINGS * precision * max(abs(losses[0]), abs(losses[-1]))
     barrier = height(at) if height(at) > rounding else 0.0
     sought = sorted(found)
     values = {name: torch.tensor([found[t][name] for t in sought], dtype=torch.float64) for name in names}
