@@ -44,8 +44,8 @@ def along(
                 found[t] = evaluator(point(kind, controls, t))
             return found[t]["loss"]
 
-        places = [i / (points - 1) for i in range(points)]
-        losses = [loss(t) for t in places]
+        even = [i / (points - 1) for i in range(points)]
+        losses = [loss(t) for t in even]
         for end, value in (("a", losses[0]), ("b", losses[-1])):
             if not math.isfinite(value):
                 raise InvalidArgument(
@@ -58,9 +58,9 @@ def along(
         def height(t: float) -> float:
             return rise(t) if math.isfinite(rise(t)) else math.inf
 
-        top = max(range(1, points - 1), key=lambda i: height(places[i]))
-        if math.isfinite(height(places[top])):
-            bounds = places[top - 1], places[top + 1]
+        top = max(range(1, points - 1), key=lambda i: height(even[i]))
+        if math.isfinite(height(even[top])):
+            bounds = even[top - 1], even[top + 1]
             minimize_scalar(
                 lambda t: -rise(float(t)), bounds=bounds, method="bounded", options={"xatol": _CLOSE}
             )
@@ -69,13 +69,13 @@ def along(
     precision = min(torch.finfo(obj.dtype).eps, torch.finfo(torch.float32).eps)
     rounding = _ROUNDINGS * precision * max(abs(losses[0]), abs(losses[-1]))
     barrier = height(at) if height(at) > rounding else 0.0
-    sought = sorted(found)
-    values = {name: torch.tensor([found[t][name] for t in sought], dtype=torch.float64) for name in names}
-    highest = max((found[t]["loss"] for t in sought), key=lambda x: x if math.isfinite(x) else math.inf)
+    places = sorted(found)
+    values = {name: torch.tensor([found[t][name] for t in places], dtype=torch.float64) for name in names}
+    highest = max((found[t]["loss"] for t in places), key=lambda x: x if math.isfinite(x) else math.inf)
     return Path(
         kind,
         controls,
-        torch.tensor(sought, dtype=torch.float64),
+        torch.tensor(places, dtype=torch.float64),
         values,
         barrier,
         _standard_error(obj, kind, controls, at),
